@@ -1,0 +1,47 @@
+"""Every exception of sweep.
+
+    SweepError
+    ├── UsageError        the user's mistake, told in one message; exit code 2
+    ├── Interrupted       the user ended the sweep, everything measured is kept; exit code 130
+    ├── ReportError       a text that is no complete report
+    ├── Infeasible        this point cannot run, and why
+    └── NoPrediction      nothing is known about this point, and why
+
+A failed attempt is data (a row of the table), never an exception: only what ends the whole sweep is raised.
+Infeasible and NoPrediction are raised by the pure functions of predict.py and become rows at the backend.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SweepError(Exception):
+    """Anything that sweep raises on purpose."""
+
+
+class UsageError(SweepError):
+    """What the user asked for cannot be done; the message says what, where and what to do instead."""
+
+
+class Interrupted(SweepError):
+    """The user ended the sweep; what was measured is in the table."""
+
+
+class ReportError(SweepError):
+    """A text or file that is not a complete report."""
+
+
+class Infeasible(SweepError):
+    """The point cannot run on this engine, for example because its weights leave no room for a KV cache."""
+
+
+class NoPrediction(SweepError):
+    """No measured data is near enough to predict the point."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "x"?` for the known name that is nearest to `name`, or an empty string."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{found[0]}"?' if found else ""

@@ -1,0 +1,203 @@
+"""Points become deployments: what is still to do, in which order, on how many nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sweep.matrix import Expansion, Reason
+from sweep.point import GPUS, SETTINGS, Bench, Model, Point, identity
+
+COVER_SETTINGS = ("isl", "osl", "concurrency", "max_batch_size", "max_num_tokens", "kv_cache_free_gpu_mem_fraction")
+"""Ordered settings that are measured at their ends first and then in between."""
+COVER_FROM = 4
+"""With fewer values than this a setting belongs to the coarse cover with all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one repeat of a point; becomes one row. `repeat` and `number` count from 1."""
+
+    point: Point
+    point_id: str
+    repeat: int = 1
+    number: int = 1
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What names the attempt in events, rows and folders: (point_id, repeat, number)."""
+        return (self.point_id, self.repeat, self.number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One start on one set of GPUs that measures `attempts` in this order; all are of one model."""
+
+    deployment_id: str
+    model: Model
+    attempts: tuple[Attempt, ...]
+    gpus_held: int
+
+    @classmethod
+    def of(cls, sweep_id: str, model: Model, attempts: tuple[Attempt, ...], gpus_held: int) -> Deployment:
+        """Name a deployment by the sweep and the ordered list of its attempts."""
+        deployment_id = identity({"sweep_id": sweep_id, "attempts": [attempt.key for attempt in attempts]})
+        return cls(deployment_id=deployment_id, model=model, attempts=attempts, gpus_held=gpus_held)
+
+
+class Record(Protocol):
+    """What the plan needs of a row that exists (sweep.table.Record)."""
+
+    point_id: str
+    source: str
+    repeat: int
+    attempt: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What would run. `points` and `attempts` are in the order in which they are measured."""
+
+    cells: int
+    pruned: Mapping[Reason, int]
+    points: tuple[Point, ...]
+    done: int
+    failed_before: int
+    attempts: tuple[Attempt, ...]
+    deployments: tuple[Deployment, ...]
+
+    @property
+    def engines(self) -> int:
+        """Distinct engines over all points."""
+        return len({point.engine_id for point in self.points})
+
+    @property
+    def engine_loads(self) -> int:
+        """How often weights are loaded: once per attempt by trtllm-bench, once per engine and start by serve."""
+        serve = {(d.deployment_id, a.point.engine_id) for d in self.deployments for a in d.attempts if _serves(a.point)}
+        return len(serve) + sum(not _serves(attempt.point) for attempt in self.attempts)
+
+    @property
+    def engine_splits(self) -> tuple[str, ...]:
+        """The settings that make more than one engine."""
+        return tuple(
+            name
+            for name, setting in SETTINGS.items()
+            if setting.engine and len({getattr(point, name) for point in self.points}) > 1
+        )
+
+
+def _serves(point: Point) -> bool:
+    return point.bench == Bench.SERVE
+
+
+def make(
+    expansions: Sequence[tuple[Model, Expansion]],
+    *,
+    sweep_id: str,
+    history: Iterable[Record] = (),
+    source: str,
+    repeats: int = 1,
+    nodes: int = 1,
+    max_points_per_deployment: int | None = None,
+) -> Plan:
+    """Plan the points of all expansions, less what `history` has already.
+
+    history: rows that count for this backend; stale ones (of another simulator version) are left out by the caller's
+        `status`, see sweep.table.
+    """
+    pruned: dict[Reason, int] = {}
+    models: dict[str, Model] = {}
+    owner: dict[str, Point] = {}
+    for model, expansion in expansions:
+        for reason, count in expansion.pruned.items():
+            pruned[reason] = pruned.get(reason, 0) + count
+        models[model.id] = model
+        owner |= {point.point_id: point for point in expansion.points}
+    ordered = cover(owner)
+    tried: dict[tuple[str, int], Record] = {}
+    for record in history:
+        known = tried.get((record.point_id, record.repeat))
+        if record.source == source and (known is None or known.attempt <= record.attempt):
+            tried[record.point_id, record.repeat] = record
+    attempts, done, failed = [], 0, 0
+    for repeat in range(1, repeats + 1):
+        for point_id, point in ordered.items():
+            last = tried.get((point_id, repeat))
+            if last is not None and last.status in ("ok", "infeasible"):
+                done += 1
+                continue
+            failed += last is not None
+            number = last.attempt + 1 if last is not None else 1
+            attempts.append(Attempt(point=point, point_id=point_id, repeat=repeat, number=number))
+    return Plan(
+        cells=sum(expansion.cells for _, expansion in expansions),
+        pruned=pruned,
+        points=tuple(ordered.values()),
+        done=done,
+        failed_before=failed,
+        attempts=tuple(attempts),
+        deployments=tuple(_deployments(attempts, models, sweep_id, nodes, max_points_per_deployment)),
+    )
+
+
+def cover(points: Mapping[str, Point]) -> dict[str, Point]:
+    """Order points so that a coarse cover of the matrix comes before its details.
+
+    The ends of each ordered setting come first, then the middle, then the middles of what is left; every value of the
+    other settings (layouts, dtypes, few lengths) belongs to each round. Within a round the matrix order stays.
+    """
+    ranks: dict[str, dict[float, int]] = {}
+    for name in COVER_SETTINGS:
+        values = sorted({_ordered(point, name) for point in points.values()})
+        if len(values) >= COVER_FROM:
+            ranks[name] = dict(zip(values, _rounds(len(values)), strict=True))
+    return dict(
+        sorted(
+            points.items(),
+            key=lambda item: max((rank[_ordered(item[1], name)] for name, rank in ranks.items()), default=0),
+        )
+    )
+
+
+def _ordered(point: Point, name: str) -> float:
+    value = getattr(point, name)
+    return math.inf if name == "concurrency" and value == 0 else float(value)
+
+
+def _rounds(n: int) -> list[int]:
+    """Return for each of n ordered values the round in which bisection meets it; both ends are round 0."""
+    rounds = [0] * n
+    spans, number = [(0, n - 1)], 1
+    while spans:
+        following = []
+        for low, high in spans:
+            if high - low > 1:
+                middle = (low + high) // 2
+                rounds[middle] = number
+                following += [(low, middle), (middle, high)]
+        spans, number = following, number + 1
+    return rounds
+
+
+def _deployments(
+    attempts: Sequence[Attempt], models: Mapping[str, Model], sweep_id: str, nodes: int, most: int | None
+) -> Iterable[Deployment]:
+    """Group by what one start can share, deal each group over its share of the nodes, cut what is too long."""
+    groups: dict[tuple[object, ...], list[Attempt]] = {}
+    for attempt in attempts:
+        point = attempt.point
+        shared = (point.engine_id,) if _serves(point) else (point.image, point.model, point.revision, point.gpu)
+        groups.setdefault((point.bench, *shared), []).append(attempt)
+    hands = max(1, nodes // max(1, len(groups)))
+    for group in groups.values():
+        for hand in range(min(hands, len(group))):
+            dealt = group[hand::hands]
+            size = most or len(dealt)
+            for start in range(0, len(dealt), size):
+                part = tuple(dealt[start : start + size])
+                point = part[0].point
+                yield Deployment.of(sweep_id, models[point.model], part, GPUS[str(point.gpu)].per_node)

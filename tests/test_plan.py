@@ -1,0 +1,133 @@
+"""The plan: what is to do, in which order, on how many nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweep import plan
+from sweep.matrix import Expansion
+from sweep.point import Bench, Point
+from tests.test_matrix import CHECKED, LLAMA, R1, expand
+
+CONCURRENCY = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+MATRIX = {
+    "grid": {
+        "shape": [{"isl": 128, "osl": 128}, {"isl": 1024, "osl": 1024}],
+        "parallel": [{"tp": 4, "ep": 1}, {"tp": 4, "ep": 4}],
+        "concurrency": CONCURRENCY,
+    }
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    point_id: str
+    source: str = "simulated"
+    repeat: int = 1
+    attempt: int = 1
+    status: str = "ok"
+
+
+def grown(**changed: Any) -> Expansion:
+    return expand(MATRIX, CHECKED | {"model": R1.id} | changed, R1)
+
+
+def make(expansion: Expansion, **said: Any) -> plan.Plan:
+    return plan.make([(R1, expansion)], **{"sweep_id": "s", "source": "simulated"} | said)
+
+
+def test_golden_order() -> None:
+    """A coarse cover first: both ends of the concurrency for every shape and layout, then the middles."""
+    made = make(grown())
+    order = [(a.point.concurrency, a.point.isl, a.point.ep) for a in made.attempts]
+    assert order[:8] == [(c, isl, ep) for isl in (128, 1024) for ep in (1, 4) for c in (1, 1024)]
+    assert [c for c, _, _ in order[8:12]] == [32] * 4
+    assert [c for c, *_ in order[12:16]] == [4, 128, 4, 128]
+    assert len(order) == 44
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=30, unique=True))
+def test_the_order_keeps_every_point(values: list[int]) -> None:
+    expansion = expand({"grid": {"concurrency": values}}, CHECKED | {"model": LLAMA.id}, LLAMA)
+    points = {point.point_id: point for point in expansion.points}
+    ordered = plan.cover(points)
+    assert ordered == points
+    if len(values) >= plan.COVER_FROM:
+        ends = {min(values, key=lambda c: c or 1e9), max(values, key=lambda c: c or 1e9)}
+        assert {point.concurrency for point in list(ordered.values())[:2]} == ends
+
+
+def test_done_points_are_left_out_and_failed_ones_get_a_new_attempt() -> None:
+    expansion = grown()
+    ids = [point.point_id for point in expansion.points]
+    history = [
+        Row(ids[0]),
+        Row(ids[1], status="failed"),
+        Row(ids[1], status="failed", attempt=2),
+        Row(ids[2], status="infeasible", attempt=0),
+        Row(ids[3], source="measured"),
+        Row(ids[4], status="failed"),
+        Row(ids[4], attempt=2),
+    ]
+    made = make(expansion, history=history)
+    todo = {attempt.point_id: attempt.number for attempt in made.attempts}
+    assert made.done == 3 and made.failed_before == 1
+    assert (ids[0] in todo, ids[2] in todo, ids[4] in todo) == (False, False, False)
+    assert (todo[ids[1]], todo[ids[3]]) == (3, 1)
+
+
+def test_repeats_are_counted_one_by_one() -> None:
+    expansion = grown()
+    history = [Row(point.point_id) for point in expansion.points]
+    made = make(expansion, history=history, repeats=3)
+    assert made.done == 44 and len(made.attempts) == 88
+    assert {attempt.repeat for attempt in made.attempts} == {2, 3}
+
+
+def test_trtllm_bench_shares_weights_and_loads_for_each_point() -> None:
+    made = make(grown(), nodes=4)
+    assert len(made.deployments) == 4
+    assert sum(len(d.attempts) for d in made.deployments) == made.engine_loads == 44
+    assert {d.gpus_held for d in made.deployments} == {4}
+    first = [d.attempts[0].point.concurrency for d in made.deployments]
+    assert first == [1, 1024, 1, 1024]
+
+
+def test_serve_shares_a_loaded_engine() -> None:
+    made = make(grown(bench=Bench.SERVE), nodes=1)
+    assert len(made.deployments) == made.engines == made.engine_loads == 2
+    assert all(len({a.point.engine_id for a in d.attempts}) == 1 for d in made.deployments)
+    assert made.engine_splits == ("ep",)
+
+
+def test_a_cap_cuts_deployments() -> None:
+    made = make(grown(), max_points_per_deployment=10)
+    assert [len(d.attempts) for d in made.deployments] == [10, 10, 10, 10, 4]
+
+
+def test_two_models_make_two_groups() -> None:
+    llama = expand(MATRIX, CHECKED | {"model": LLAMA.id}, LLAMA)
+    made = plan.make([(R1, grown()), (LLAMA, llama)], sweep_id="s", source="simulated", nodes=2)
+    assert [d.model.id for d in made.deployments] == [R1.id, LLAMA.id]
+    assert made.cells == 88 and sum(made.pruned.values()) == 22  # EP of a dense model is no setting
+
+
+def test_deployment_ids_name_the_sweep_and_the_attempts() -> None:
+    one, other = make(grown()).deployments[0], make(grown(), sweep_id="t").deployments[0]
+    assert one.deployment_id == make(grown()).deployments[0].deployment_id != other.deployment_id
+    again = plan.Deployment.of("s", R1, tuple(replace(a, number=2) for a in one.attempts), 4)
+    assert again.deployment_id != one.deployment_id
+
+
+def test_golden_ids_of_the_whole_plan() -> None:
+    """Ids must be the same on every machine and in every version: adoption on a cluster rests on them."""
+    points: list[Point] = [attempt.point for attempt in make(grown()).attempts]
+    assert (points[0].point_id, points[-1].point_id, make(grown()).deployments[0].deployment_id) == GOLDEN
+
+
+GOLDEN = ("e1d0f7ee236825b8", "c85d664dc1a6989e", "3abc9daa4b7aa112")
