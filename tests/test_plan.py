@@ -96,6 +96,8 @@ def test_trtllm_bench_shares_weights_and_loads_for_each_point() -> None:
     assert {d.gpus_held for d in made.deployments} == {4}
     first = [d.attempts[0].point.concurrency for d in made.deployments]
     assert first == [1, 1024, 1, 1024]
+    ends = [{a.point.concurrency for a in d.attempts[:2]} for d in made.deployments]
+    assert ends == [{1, 1024}] * 4  # there and back: no node gets all the short runs
 
 
 def test_serve_shares_a_loaded_engine() -> None:

@@ -1,0 +1,63 @@
+# The README's commands. Each stands on `make setup`, which makes .venv and installs requirements.lock.
+
+SHELL := /bin/bash
+VENV  := .venv
+PY    := $(VENV)/bin/python
+SHELL_FILES = $(shell git ls-files '*.sh' .ci/run 2>/dev/null)
+
+# Without byte code Ray starts three times slower; some shells and images forbid writing it.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup sweep test check bench bench-peers docs lock wheel clean
+
+help:          ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+setup: $(VENV)/.installed  ## make .venv (Python 3.11 to 3.13) and install the locked dependencies
+
+$(VENV)/.installed: requirements.lock
+	@python=""; \
+	for candidate in python3.13 python3.12 python3.11 python3; do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \
+	  then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "sweep needs Python 3.11, 3.12 or 3.13 with venv, and none is on PATH: install one (for example apt-get install python3.11-venv)" >&2; \
+	  exit 2; \
+	fi; \
+	"$$python" -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+sweep: setup   ## run +experiment=ds_r1_grid on predictions
+	$(PY) -m sweep +experiment=ds_r1_grid
+
+test: setup    ## the whole test suite, the fast ones first
+	$(PY) -m pytest
+
+check: setup   ## lint, format, types, direction of imports, shell files
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(if $(SHELL_FILES),$(VENV)/bin/shellcheck $(SHELL_FILES))
+
+bench: setup   ## measure this machine: the command line, the grid, the matrix, the overhead per point
+	$(PY) -m tests.benchmarks.grid
+	$(PY) -m tests.benchmarks.overhead
+
+bench-peers: setup  ## the same overhead beside Ray Tune and Hydra's launchers (installs them into a venv of its own)
+	$(PY) -m tests.benchmarks.overhead --peers
+
+docs: setup    ## regenerate results/README.md from the table's schema
+	$(PY) -m sweep.table > results/README.md
+
+lock:          ## resolve pyproject.toml anew into requirements.lock (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra predict --group dev pyproject.toml -o requirements.lock
+
+wheel: setup   ## build dist/sweep-*.whl
+	$(PY) -m build --wheel --no-isolation
+
+clean:         ## remove what was built; .venv and results stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,116 @@
+"""The Backend protocol, the events that a deployment goes through, and lookup by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from sweep.errors import UsageError
+from sweep.plan import Deployment
+from sweep.table import Source, Status
+
+AttemptKey = tuple[str, int, int]
+"""(point_id, repeat, attempt number)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """The deployment waits for GPUs; `message` says why, in the scheduler's words."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The deployment runs on `node`."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointStarted:
+    """An attempt begins."""
+
+    key: AttemptKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointDone:
+    """An attempt ended with a report.
+
+    report: the JSON object that the bench wrote, unchanged.
+    environment: provenance and times; every key is a column of the table.
+    """
+
+    key: AttemptKey
+    report: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    started_at: datetime
+    ended_at: datetime
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointFailed:
+    """An attempt ended without a usable report, or was not made (`status` infeasible or skipped)."""
+
+    key: AttemptKey
+    status: Status
+    kind: str
+    message: str
+    started_at: datetime
+    ended_at: datetime
+    exit_code: int | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The deployment is over; `message` says why, if attempts without PointDone or PointFailed are left."""
+
+    message: str = ""
+
+
+Event = Queued | Started | PointStarted | PointDone | PointFailed | Ended
+
+
+class Backend(Protocol):
+    """Where deployments run. One instance lives in each pool actor; it is built there from its configuration."""
+
+    source: ClassVar[Source]
+    in_process: ClassVar[bool]
+    """Whether the actors do the work themselves, so that each holds one deployment at a time."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Take the backend's section of the configuration."""
+        ...
+
+    def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
+        """Run the deployment and yield what happens to it, an Ended last."""
+        ...
+
+    async def cancel(self, deployment_id: str) -> None:
+        """End a deployment; nothing of it is left behind."""
+        ...
+
+
+BACKENDS: Mapping[str, str] = {"simulated": "sweep.backends.simulated:Simulated"}
+"""Shipped backends by name. Any other is named as it is here, `module:Class`, in a file conf/backend/NAME.yaml."""
+
+
+def find(name: str) -> type[Backend]:
+    """Return the class of a backend.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    module, _, attribute = BACKENDS.get(name, name).partition(":")
+    try:
+        found: type[Backend] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError):
+        raise UsageError(f"backend.name is {name!r}: neither one of {', '.join(BACKENDS)} nor module:Class") from None
+    return found

@@ -1,0 +1,267 @@
+"""The commands: what a person types becomes calls of the modules, and their answers are printed here and nowhere else.
+
+Exit codes: 0 every point has its ok rows; 2 the user's mistake; 3 the sweep ended, but some points failed, were skipped
+or cannot be predicted; 130 interrupted, everything kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import Interrupted, UsageError, nearest
+
+if TYPE_CHECKING:
+    from sweep.config import SweepConfig
+    from sweep.driver import RayStart
+    from sweep.matrix import Expansion
+    from sweep.plan import Plan
+    from sweep.point import Model
+    from sweep.table import Results, Source
+
+OK, MISTAKE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
+
+HYDRA_ANSWERS = (
+    "--help",
+    "-h",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--version",
+    "--shell-completion",
+    "-sc",
+    "--hydra-help",
+)
+"""With one of these Hydra prints something and nothing runs."""
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    commands: Mapping[str, Callable[[list[str]], int]] = {
+        "run": _run,
+        "plan": _plan,
+        "status": _status,
+        "show": _show,
+        "compact": _compact,
+    }
+    first, rest = (arguments[0], list(arguments[1:])) if arguments else ("run", [])
+    try:
+        if first in commands:
+            return commands[first](rest)
+        if not first.startswith(("-", "+", "~")) and "=" not in first:
+            raise UsageError(f"{first} is no command{nearest(first, commands)}; there are {', '.join(commands)}")
+        return _run(list(arguments))
+    except UsageError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return MISTAKE
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(f"sweep: {error or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+# ------------------------------------------------------------------------------------- commands with Hydra overrides
+
+
+def _run(arguments: list[str]) -> int:
+    from sweep import config
+
+    if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
+        config.read(arguments)
+        return OK
+    from sweep import driver, summary
+
+    ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
+    cfg = config.read(arguments)
+    if cfg is None:
+        return OK
+    results = _results(cfg)
+    grown = _expand(cfg)
+    try:
+        with results.lock():
+            if not results.sweep_file.exists():
+                ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
+            job = _job(cfg, grown, results, results.open_or_create())
+            if job.plan.attempts:
+                _carry(cfg, job, results, ray)
+            else:
+                told = f"all {len(job.plan.points):,} points have their row; nothing to do"
+                print(f"{cfg.name}: {told}", file=sys.stderr)
+    finally:
+        ray.close()
+    frame = results.load()
+    summary.print_result(frame, job.plan, results.folder)
+    return OK if _complete(frame, job) else INCOMPLETE
+
+
+def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None:
+    from sweep import backends, driver, progress, summary
+
+    recorder = driver.Recorder(
+        results=results,
+        sweep_id=job.sweep_id,
+        backend=cfg.backend,
+        source=job.source,
+        config_hash=results.write_config(dict(cfg.resolved) | {"pruned": summary.pruned_as_data(job.plan)}),
+    )
+    ray.begin(cfg.ray.address)
+    with progress.Progress(name=cfg.name, total=len(job.plan.attempts), source=job.source) as watcher:
+        driver.run(
+            job.plan.deployments,
+            recorder=recorder,
+            backend_config=cfg.backend_config,
+            ray=ray,
+            actors=job.actors,
+            in_process=backends.find(cfg.backend).in_process,
+            watcher=watcher,
+        )
+
+
+def _plan(arguments: list[str]) -> int:
+    from sweep import config, summary
+
+    as_json = "--json" in arguments
+    cfg = config.read([argument for argument in arguments if argument != "--json"])
+    if cfg is None:
+        return OK
+    results = _results(cfg)
+    job = _job(cfg, _expand(cfg), results, _sweep_id(results))
+    if as_json:
+        print(json.dumps(summary.plan_as_data(job.plan)))
+    else:
+        summary.print_plan(job.plan, cfg.name, job.source)
+    return OK
+
+
+def _status(arguments: list[str]) -> int:
+    from sweep import config, summary
+
+    cfg = config.read(arguments)
+    if cfg is None:
+        return OK
+    results = _results(cfg)
+    job = _job(cfg, _expand(cfg), results, _sweep_id(results))
+    summary.print_status(job.plan, results.load(), holder=results.holder(), folder=results.folder)
+    return OK if not job.plan.attempts else INCOMPLETE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    plan: Plan
+    sweep_id: str
+    source: Source
+    actors: int
+
+
+def _results(cfg: SweepConfig) -> Results:
+    from sweep.table import Results
+
+    return Results(cfg.folder)
+
+
+def _expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
+    """Expand and prune; a sweep without a point is the user's mistake."""
+    from sweep import matrix, predict, summary
+
+    if cfg.backend == "simulated" and not predict.available():
+        raise UsageError(predict.MISSING_EXTRA)
+    grown = [(part.model, matrix.expand(part.matrix, part.settings, part.model)) for part in cfg.parts]
+    if not any(expansion.points for _, expansion in grown):
+        pruned: Counter[matrix.Reason] = Counter()
+        for _, expansion in grown:
+            pruned.update(expansion.pruned)
+        raise UsageError("no point is left after pruning:\n" + "\n".join(summary.pruned_lines(pruned)))
+    return grown
+
+
+def _job(cfg: SweepConfig, grown: list[tuple[Model, Expansion]], results: Results, sweep_id: str) -> _Job:
+    """Plan what is not in the table yet."""
+    from sweep import backends, plan, predict, simulate
+    from sweep.table import Source
+
+    source = backends.find(cfg.backend).source
+    actors = cfg.ray.actors or os.cpu_count() or 1
+    history = results.history()
+    if cfg.backend == "simulated":
+        current = (simulate.SIMULATOR_VERSION, predict.database_version())
+        history = [record for record in history if (record.simulator_version, record.db_version) == current]
+    made = plan.make(
+        grown,
+        sweep_id=sweep_id,
+        history=history,
+        source=source,
+        repeats=cfg.run.repeats,
+        nodes=cfg.run.nodes or (actors if source == Source.SIMULATED else 1),
+        max_points_per_deployment=cfg.run.max_points_per_deployment,
+    )
+    return _Job(plan=made, sweep_id=sweep_id, source=source, actors=actors)
+
+
+def _sweep_id(results: Results) -> str:
+    return results.sweep_id if results.sweep_file.exists() else "not yet"
+
+
+def _complete(frame: Any, job: _Job) -> bool:
+    ids = {point.point_id for point in job.plan.points}
+    rows = frame[(frame["source"] == job.source) & frame["point_id"].isin(ids)]
+    return bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids
+
+
+# ----------------------------------------------------------------------------------------------- commands with paths
+
+
+def _show(arguments: list[str]) -> int:
+    from sweep import summary
+
+    parser = _parser("show", "Print the rows of a table.")
+    parser.add_argument("folder", help="results/NAME")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object per row and line")
+    form.add_argument("--csv", action="store_true", help="comma-separated, with a header")
+    parser.add_argument("--columns", help="comma-separated names; results/README.md explains them")
+    said = parser.parse_args(arguments)
+    frame = _existing(said.folder).load()
+    columns = said.columns.split(",") if said.columns else None
+    for column in columns or ():
+        if column not in frame:
+            raise UsageError(f"there is no column {column}{nearest(column, frame.columns)}")
+    if said.json:
+        for row in json.loads(frame[columns or list(frame)].to_json(orient="records", date_format="iso")):
+            print(json.dumps(row))
+    elif said.csv:
+        frame[columns or list(frame)].to_csv(sys.stdout, index=False)
+    else:
+        summary.print_rows(frame, columns)
+    return OK
+
+
+def _compact(arguments: list[str]) -> int:
+    parser = _parser("compact", "Merge the parts of a table into one; readers see the old or the new one.")
+    parser.add_argument("folder", help="results/NAME")
+    results = _existing(parser.parse_args(arguments).folder)
+    results.compact()
+    print(f"{results.table_dir} is one part now", file=sys.stderr)
+    return OK
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"python -m sweep {command}", description=description)
+
+
+def _existing(folder: str) -> Results:
+    from sweep.table import Results
+
+    results = Results(Path(folder))
+    if not results.table_dir.is_dir():
+        raise UsageError(f"{folder} holds no table (there is no folder {results.table_dir})")
+    return results

@@ -1,0 +1,90 @@
+"""What runs inside an actor: it carries deployments of one backend and keeps what they tell until it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import traceback
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sweep import backends
+from sweep.backends import Ended, Event, PointFailed, PointStarted
+from sweep.plan import Deployment
+from sweep.table import Status
+
+GATHER_S = 0.1
+"""How long a poll that has something waits for more: each batch becomes one file."""
+LOG_TAIL_CHARS = 4000
+
+Numbered = tuple[int, str, Event]
+"""(sequence number in this actor, deployment_id, event)."""
+
+
+class Pool:
+    """Carries deployments of one backend; lives in an actor, or inline in a test."""
+
+    def __init__(self, backend: str, config: Mapping[str, Any]) -> None:
+        self._backend = backends.find(backend)(config)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._events: deque[Numbered] = deque()
+        self._number = 0
+        self._news = asyncio.Event()
+
+    async def add(self, deployments: Sequence[Deployment]) -> int:
+        """Begin what is not begun yet and return the process id; the same deployment twice is begun once."""
+        for deployment in deployments:
+            if deployment.deployment_id not in self._tasks:
+                self._tasks[deployment.deployment_id] = asyncio.create_task(self._carry(deployment))
+        return os.getpid()
+
+    async def poll(self, acknowledged: int, wait_s: float) -> list[Numbered]:
+        """Forget events up to the number `acknowledged` and return the others, as soon as there are any."""
+        while self._events and self._events[0][0] <= acknowledged:
+            self._events.popleft()
+        if not self._events:
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), wait_s)
+                await asyncio.sleep(min(GATHER_S, wait_s))
+        return list(self._events)
+
+    async def cancel(self) -> None:
+        """End every deployment; nothing of them is left behind."""
+        for deployment_id in self._tasks:
+            await self._backend.cancel(deployment_id)
+
+    async def _carry(self, deployment: Deployment) -> None:
+        current, begun = None, datetime.now(UTC)
+        try:
+            async for event in self._backend.deploy(deployment):
+                if isinstance(event, PointStarted):
+                    current, begun = event.key, datetime.now(UTC)
+                self._tell(deployment, event)
+                if isinstance(event, Ended):
+                    return
+            self._tell(deployment, Ended(message="the backend stopped without saying why"))
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            if current is not None:
+                self._tell(
+                    deployment,
+                    PointFailed(
+                        key=current,
+                        status=Status.FAILED,
+                        kind="internal",
+                        message=said,
+                        started_at=begun,
+                        ended_at=datetime.now(UTC),
+                        log_tail=traceback.format_exc()[-LOG_TAIL_CHARS:],
+                    ),
+                )
+            self._tell(deployment, Ended(message=said))
+
+    def _tell(self, deployment: Deployment, event: Event) -> None:
+        self._number += 1
+        self._events.append((self._number, deployment.deployment_id, event))
+        self._news.set()

@@ -1,0 +1,168 @@
+"""Ray's own life: started beside everything else, quiet, and gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sweep.errors import UsageError
+
+TURN_S = 0.25
+"""How often the main thread looks at signals while it waits."""
+OBJECT_STORE_BYTES = 80 * 2**20
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Set the event at the first SIGINT or SIGTERM; a second one acts at once."""
+    stopped = threading.Event()
+    before: dict[int, Any] = {}
+
+    def stop(number: int, _: object) -> None:
+        stopped.set()
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+class RayStart:
+    """Starts Ray beside everything else: the import begins at once, the processes as soon as it is known which.
+
+    Without an address Ray runs for this process only: no dashboard, a random token, nothing on stdout or stderr, its
+    folder removed afterwards. A cluster is joined only when an address asks for it, and is never stopped.
+    """
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._over = threading.Event()
+        self._import = threading.Thread(target=_import_ray, daemon=True)
+        self._import.start()
+
+    def begin(self, address: str | None) -> None:
+        """Start or join Ray in the background; may be called once, and again without effect."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._live, args=(address,), daemon=True)
+            self._thread.start()
+
+    def _live(self, address: str | None) -> None:
+        """Start Ray and stay: its processes get a signal when the thread that made them ends, and not only then when
+        the whole driver dies."""
+        self._init(address)
+        self._ready.set()
+        self._over.wait()
+
+    def _init(self, address: str | None) -> None:
+        try:
+            self._import.join()
+            import ray
+
+            _hush()
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+            if address is not None:
+                import sweep
+
+                ray.init(address=address, runtime_env={"py_modules": [sweep]}, **quiet)
+                return
+            self._folder = _own_folder()
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=os.cpu_count() or 1,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(self._folder),
+                **quiet,
+            )
+        except BaseException as error:
+            self._error = error
+
+    def connect(self) -> Any:
+        """Wait for Ray and give its API; `close` is the caller's to call.
+
+        Raises:
+            UsageError: Ray cannot be started or joined.
+        """
+        self.begin(None)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        while not self._ready.wait(TURN_S):
+            pass  # also after a signal: half a Ray cannot be shut down
+        if self._error is not None:
+            raise UsageError(f"Ray cannot be started: {self._error}") from self._error
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():  # Ray puts its own in place
+                signal.signal(number, handler)
+        import ray
+
+        return ray
+
+    def close(self) -> None:
+        """Shut down or leave Ray; what was begun is first brought to its end."""
+        if self._thread is None:
+            return
+        self._ready.wait()
+        import ray
+
+        ray.shutdown()
+        self._over.set()
+        if self._folder is not None:
+            _remove(self._folder)
+            self._folder = None
+
+
+def _import_ray() -> None:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray  # noqa: F401
+
+
+def _hush() -> None:
+    """Keep the raylet's words about dead workers off stdout: Ray prints them whatever log_to_driver says, and has no
+    other switch. The driver tells of dead workers itself."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *_, **__: None
+
+
+PREFIX = "sweep-ray-"
+
+
+def _own_folder() -> Path:
+    """Make a folder that is short (socket paths have 107 bytes) and carries our process id; clear those of the dead."""
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) > 30:
+        base = Path("/tmp")
+    for old in base.glob(f"{PREFIX}*"):
+        pid = old.name.removeprefix(PREFIX).split("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdecimal() and not Path(f"/proc/{pid}").exists() and old.stat().st_uid == os.getuid():
+                _remove(old)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that dying processes may still write into."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)

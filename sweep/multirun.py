@@ -1,0 +1,90 @@
+"""What `-m` sweeps over becomes axes of ONE sweep: one plan, one table, one Ray session.
+
+Hydra's own sweepers would start one job per combination. This one composes once per choice of a swept group
+(`-m model=a,b`) and hands the swept settings to the matrix.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from hydra.plugins.sweeper import Sweeper
+
+from sweep.config import SWEPT_GROUPS
+from sweep.errors import UsageError, nearest
+from sweep.matrix import replace_axes
+from sweep.point import SETTINGS
+
+
+class OneSweep(Sweeper):
+    """Call the task function once per choice of the swept groups, with swept settings as axes of its matrix."""
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Keep what Hydra gives (its Sweeper interface)."""
+        self.context, self.task_function, self.config = hydra_context, task_function, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Compose and run.
+
+        Raises:
+            UsageError: something is swept that is neither a setting nor model, workload or bench.
+        """
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.core.utils import run_job
+
+        loader = self.context.config_loader
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
+        fixed = [o.input_line for o in overrides if not o.is_sweep_override()]
+        swept = {o.key_or_group: _values(o, loader) for o in overrides if o.is_sweep_override()}
+        _check(swept, arguments)
+        groups = {key: values for key, values in swept.items() if key in SWEPT_GROUPS}
+        axes = {key: values for key, values in swept.items() if key not in groups}
+        for number, choice in enumerate(itertools.product(*groups.values())):
+            chosen = [f"{group}={value}" for group, value in zip(groups, choice, strict=True)]
+            cfg = loader.load_sweep_config(self.config, [*fixed, *chosen])
+            cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
+            for key, value in replace_axes(_plain(cfg.matrix), axes).items():
+                cfg.matrix[key] = value
+            job = run_job(
+                hydra_context=self.context,
+                task_function=self.task_function,
+                config=cfg,
+                job_dir_key="hydra.run.dir",
+                job_subdir_key=None,
+            )
+            _ = job.return_value  # raises what the task function raised
+
+
+def _check(swept: dict[str, Any], arguments: Sequence[str]) -> None:
+    for key, values in swept.items():
+        if (key in SETTINGS and key not in SWEPT_GROUPS) or key in SWEPT_GROUPS or key.startswith("engine."):
+            continue
+        if key in ("experiment", "backend"):
+            plus = "+" if key == "experiment" else ""
+            rest = [a for a in arguments if a.split("=", 1)[0].lstrip("+") != key]
+            typed = "\n".join("  " + " ".join(["python -m sweep", f"{plus}{key}={value}", *rest]) for value in values)
+            raise UsageError(f"-m cannot sweep over {key}: each has a table of its own. Type\n{typed}")
+        raise UsageError(f"-m can sweep over settings, model, workload and bench, not {key}{nearest(key, SETTINGS)}")
+
+
+def _values(override: Override, loader: Any) -> list[Any]:
+    """Return what a swept override runs over, as plain values; a glob is asked of the group it names."""
+    from hydra.core.override_parser.types import Glob, QuotedString
+
+    value: Any = override.value()
+    if isinstance(value, Glob):
+        return value.filter(loader.get_group_options(override.key_or_group))
+    try:
+        found = list(override.sweep_iterator())
+    except Exception as error:
+        raise UsageError(f"{override.input_line}: {' '.join(str(error).split())}") from None
+    return [item.text if isinstance(item, QuotedString) else item for item in found]
+
+
+def _plain(node: Any) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(node, resolve=True)

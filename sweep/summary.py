@@ -1,0 +1,191 @@
+"""What a person reads in the terminal: the plan, the state and the result of a sweep, as text and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.matrix import Reason
+from sweep.plan import Plan
+from sweep.point import SETTINGS, Point
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHOWN_POINTS = 6
+"""Points that `plan` lists at each end of the order."""
+
+WIDTH_ELSEWHERE = 140
+"""Characters of a line where stdout is no terminal."""
+
+DEFAULT_COLUMNS = (
+    "status",
+    "source",
+    "isl",
+    "osl",
+    "tp",
+    "ep",
+    "attention_dp",
+    "kv_cache_dtype",
+    "concurrency",
+    "output_tput_per_gpu",
+    "tps_per_user",
+    "ttft_ms_p99",
+    "tpot_ms_p50",
+)
+
+
+def pruned_lines(pruned: Mapping[Reason, int]) -> list[str]:
+    """Return one line per reason, the most frequent first."""
+    ordered = sorted(pruned.items(), key=lambda item: (-item[1], str(item[0])))
+    return [f"  {count:>6,}  {reason}" for reason, count in ordered]
+
+
+def pruned_as_data(plan: Plan) -> dict[str, int]:
+    """Return the pruning summary as plain data."""
+    return {str(reason): count for reason, count in plan.pruned.items()}
+
+
+def plan_as_data(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain data, for `plan --json`."""
+    return {
+        "cells": plan.cells,
+        "pruned": pruned_as_data(plan),
+        "points": len(plan.points),
+        "done": plan.done,
+        "to_do": len(plan.attempts),
+        "engines": plan.engines,
+        "engine_loads": plan.engine_loads,
+        "engine_splits": list(plan.engine_splits),
+        "deployments": [
+            {
+                "deployment_id": deployment.deployment_id,
+                "gpus_held": deployment.gpus_held,
+                "attempts": [
+                    {"point_id": a.point_id, "repeat": a.repeat, "attempt": a.number, "settings": settings(a.point)}
+                    for a in deployment.attempts
+                ],
+            }
+            for deployment in plan.deployments
+        ],
+    }
+
+
+def settings(point: Point) -> dict[str, Any]:
+    """Return every setting of a point as plain data."""
+    return {name: getattr(point, name) for name in SETTINGS}
+
+
+def print_plan(plan: Plan, name: str, source: str) -> None:
+    """Print what would run and why the rest does not."""
+    print(f"{name}: {plan.cells:,} cells → {len(plan.points):,} points", end="")
+    print(f" → {plan.engines:,} engines → {len(plan.deployments):,} deployments ({source})")
+    if plan.pruned:
+        print(f"\n{plan.cells - len(plan.points):,} cells are no points of their own:")
+        print("\n".join(pruned_lines(plan.pruned)))
+    print(f"\n{plan.done:,} of {plan.done + len(plan.attempts):,} measurements have their row, ", end="")
+    print(f"{len(plan.attempts):,} are to do" + (f" ({plan.failed_before:,} again)" if plan.failed_before else ""))
+    if not plan.attempts:
+        return
+    print(f"{plan.engine_loads:,} engine loads", end="")
+    print(f"; engines differ in {', '.join(plan.engine_splits)}" if plan.engine_splits else "")
+    print("\nOrder:")
+    shown = list(enumerate(plan.attempts, start=1))
+    cut = len(shown) > 2 * SHOWN_POINTS
+    for number, attempt in shown[:SHOWN_POINTS] if cut else shown:
+        print(f"  {number:>6,}  {attempt.point_id}  {_label(attempt.point, plan)}")
+    if cut:
+        print("          ...")
+        for number, attempt in shown[-SHOWN_POINTS:]:
+            print(f"  {number:>6,}  {attempt.point_id}  {_label(attempt.point, plan)}")
+
+
+def _label(point: Point, plan: Plan) -> str:
+    several = len({p.model for p in plan.points}) > 1
+    return f"{point.model} {point.label()}" if several else point.label()
+
+
+def print_status(plan: Plan, frame: Any, *, holder: str | None, folder: Path) -> None:
+    """Print what is done, failed (why) and to do."""
+    print(f"{folder}: {plan.done:,} done, {len(plan.attempts):,} to do", end="")
+    print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "")
+    print(f"running: {holder}" if holder else "no run holds this table")
+    mine = frame[frame["point_id"].isin([point.point_id for point in plan.points])]
+    bad = mine[mine["status"] != "ok"]
+    for (status, kind, message), rows in bad.groupby(["status", "failure_kind", "failure_message"], dropna=False):
+        print(f"  {len(rows):>6,}  {status} ({kind}): {message}")
+
+
+def print_result(frame: Any, plan: Plan, folder: Path) -> None:
+    """Print the Pareto points of each ISL/OSL, what failed, and how to go on in pandas."""
+    from rich.table import Table
+
+    from sweep.analysis import pareto
+
+    console = _console()
+    mine = frame[frame["point_id"].isin([point.point_id for point in plan.points])]
+    streamed = bool(mine["tps_per_user"].notna().any())
+    speed = "tps_per_user" if streamed else "tps_per_user_e2e"  # without streaming only end-to-end times are known
+    front = pareto(mine, x=speed, by=("model", "isl", "osl"))
+    for group, rows in front.groupby(["model", "isl", "osl", "source"], sort=False):
+        model, isl, osl, source = (str(value) for value in group)
+        mark = "PREDICTED, not measured" if source == "simulated" else "measured"
+        console.print(f"{model}  ISL {isl} / OSL {osl}  Pareto points, {mark}", style="bold", soft_wrap=True)
+        table = Table()
+        for column in ("layout", "KV", "concurrency", "tok/s/GPU", "tok/s/user", "TTFT p99 ms"):
+            name = "tok/s/user, end to end" if column == "tok/s/user" and not streamed else column
+            table.add_column(name, justify="left" if column in ("layout", "KV") else "right")
+        for row in rows.itertuples():
+            table.add_row(
+                _layout(row),
+                str(row.kv_cache_dtype),
+                str(row.concurrency or "unlimited"),
+                f"{row.output_tput_per_gpu:,.0f}",
+                f"{getattr(row, speed):,.1f}",
+                _cell(row.ttft_ms_p99) or "–",
+            )
+        console.print(table)
+    if front["ttft_ms_p99"].isna().any() and streamed:
+        console.print("– : a P99 needs at least 100 requests", style="dim")
+    counts = mine["status"].value_counts()
+    console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
+    if (mine["source"] == "simulated").any():
+        console.print("These rows are predictions of a simulator; no GPU was used.", style="bold yellow")
+    console.print(f"\nTable: {folder / 'table'}\n", highlight=False, soft_wrap=True)
+    console.print("  import pandas", highlight=False)
+    console.print(f'  df = pandas.read_parquet("{folder / "table"}")', highlight=False, soft_wrap=True)
+    console.print("or, with the last attempt of each point only:", highlight=False)
+    console.print(f'  import sweep; df = sweep.load("{folder}")', highlight=False, soft_wrap=True)
+
+
+def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
+    """Print rows as a table; without `columns`, those that most people want."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    names = list(columns or DEFAULT_COLUMNS)
+    for name in names:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in frame[names].itertuples(index=False):
+        table.add_row(*[_cell(value) for value in row])
+    _console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None or str(value) in ("<NA>", "nan", "NaT"):
+        return ""
+    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+
+
+def _layout(row: Any) -> str:
+    parts = [f"TP{row.tp}", f"PP{row.pp}" if row.pp > 1 else "", f"EP{row.ep}" if row.ep > 1 else ""]
+    return " ".join([part for part in parts if part] + (["attention DP"] if row.attention_dp else []))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)

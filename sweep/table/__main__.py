@@ -1,0 +1,7 @@
+"""Write the table's documentation to stdout."""
+
+import sys
+
+from sweep.table.document import readme
+
+sys.stdout.write(readme())

@@ -1,0 +1,75 @@
+"""The table's documentation, made from its schema; `python -m sweep.table > results/README.md` writes it."""
+
+from __future__ import annotations
+
+from sweep.table.schema import COLUMNS, KEY, SCHEMA_VERSION, STATUSES, Group
+
+_GROUPS = {
+    Group.IDENTITY: "A row is one attempt: (`point_id`, `source`, `repeat`, `attempt`) of one `sweep_id`.",
+    Group.SETTING: "What was asked for. Every one of them is part of `point_id`.",
+    Group.EFFECTIVE: "What the report itself states, to hold against the settings; in TensorRT-LLM's words.",
+    Group.METRIC: (
+        "Null without a report. TTFT, TPOT and `tps_per_user` need `streaming`. Percentiles are nearest-rank, as"
+        " trtllm-bench computes them: p99 is null below 100 requests and p95 below 20."
+    ),
+    Group.TIME: "Where the time of an attempt went.",
+    Group.COST: "Simulated rows held no GPU: they have neither GPU-hours nor cost.",
+    Group.POWER: "Null unless every GPU that was used was read during the whole measurement.",
+    Group.PREDICTION: "What NVIDIA's operator database led to expect; measured rows have it to compare.",
+    Group.FAILURE: "Null where the status is ok.",
+    Group.PROVENANCE: "What it ran on.",
+}
+
+
+def readme() -> str:
+    """Return Markdown that explains every column: name, type, unit, meaning."""
+    lines = [
+        "# Results",
+        "",
+        "<!-- Generated from sweep/table/schema.py by `python -m sweep.table`; do not edit. -->",
+        "",
+        f"One folder per sweep. Its table has one row per attempt, failed ones too, and {len(COLUMNS)} typed columns;",
+        f"this is schema version {SCHEMA_VERSION}.",
+        "",
+        "    results/NAME/table/part-*.parquet       the table",
+        "    results/NAME/sweep.json                 the sweep's id",
+        "    results/NAME/configs/HASH.yaml          the configurations that asked for the points",
+        "    results/NAME/raw/POINT/REPEAT-ATTEMPT/  report.json, env.json and the end of log.txt behind a row",
+        "",
+        "## Reading it",
+        "",
+        "```python",
+        "import sweep",
+        "",
+        'df = sweep.load("results/ds_r1_grid")     # the last attempt of each repeat; attempts="all" for all',
+        "front = sweep.pareto(df)                  # the best trade-offs of speed per user and throughput per GPU",
+        "```",
+        "",
+        "or, with every attempt in it and without sweep:",
+        "",
+        "```python",
+        "import pandas",
+        "",
+        'df = pandas.read_parquet("results/ds_r1_grid/table")',
+        "```",
+        "",
+        "Both give the same dtypes: integers, booleans and texts are pandas' nullable `Int64`, `boolean` and `string`,",
+        "times are UTC, floats are `float64` with NaN. Both work at any moment, also while a sweep is writing. Only a",
+        "plain `pandas.read_parquet` that is under way when `python -m sweep compact` swaps the merged part in can",
+        "raise FileNotFoundError: read again.",
+        "",
+        f"`sweep.load` recognises a repeat of a point by {', '.join(f'`{name}`' for name in KEY)}.",
+        "",
+        "Never draw measured and simulated rows in one line without saying so: `source` tells them apart.",
+        "",
+        "## Status",
+        "",
+        "| status | meaning |",
+        "| --- | --- |",
+        *(f"| `{status}` | {meaning} |" for status, meaning in STATUSES.items()),
+    ]
+    for group, about in _GROUPS.items():
+        lines += ["", f"## {group.capitalize()}", "", about, "", "| column | type | unit | meaning |"]
+        lines += ["| --- | --- | --- | --- |"]
+        lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} |" for c in COLUMNS if c.group is group]
+    return "\n".join(lines) + "\n"

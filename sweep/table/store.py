@@ -1,0 +1,357 @@
+"""The folder of one results table, and reading it back.
+
+    results/NAME/
+        sweep.json                  the sweep's id, made once
+        table/part-*.parquet        immutable parts, in the order of their names
+        configs/HASH.yaml           the resolved configurations
+        raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt
+        run.lock                    one writer
+
+What readers may rely on, at any moment, also while a writer is killed: each part is complete, and once a part is
+there its rows stay. `pandas.read_parquet("results/NAME/table")` works from the first moment on, because a new table
+starts with an empty part. `compact` swaps folders in one step: a reader sees the old parts or the merged one. A reader
+that has listed the old parts and opens one after the swap does not find it; `load` then starts again, a plain
+pandas.read_parquet raises FileNotFoundError. No reader can see rows twice, or miss some.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from sweep.errors import UsageError, nearest
+from sweep.point import canonical_json
+from sweep.table import lock
+from sweep.table.parts import (
+    REPLACED,
+    exchange,
+    list_parts,
+    part_name,
+    read_parts,
+    refuse_newer,
+    stamp_of,
+    sync,
+    telling,
+    write_part,
+)
+from sweep.table.reading import load
+from sweep.table.schema import NAMES, SCHEMA_VERSION, Source, arrow_schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPORARY = ".tmp-"
+"""Readers pass over names that begin with a dot, as pandas and Arrow do."""
+
+
+class Record(NamedTuple):
+    """What resuming needs to know of a row."""
+
+    point_id: str
+    source: str
+    repeat: int
+    attempt: int
+    status: str
+    simulator_version: str | None
+    db_version: str | None
+    predicted_as: str | None
+
+
+class Results:
+    """One folder under `results_dir`; owns every path in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._locked = False
+        self._last_stamp = 0
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def table_dir(self) -> Path:
+        return self.folder / "table"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.folder / "run.lock"
+
+    @property
+    def sweep_file(self) -> Path:
+        return self.folder / "sweep.json"
+
+    def config_file(self, config_hash: str) -> Path:
+        return self.folder / "configs" / f"{config_hash}.yaml"
+
+    def evidence_dir(self, key: tuple[str, int, int], source: Source = Source.MEASURED) -> Path:
+        """Return where the report and log of the attempt (point_id, repeat, number) lie."""
+        point_id, repeat, number = key
+        of_source = "" if source is Source.MEASURED else f"{source}-"  # one table can hold both sources of a point
+        return self.folder / "raw" / point_id / f"{of_source}{repeat}-{number}"
+
+    # ------------------------------------------------------------------------------------------------------ identity
+
+    def open_or_create(self) -> str:
+        """Return the sweep's id; the first call makes the folder, the id and an empty table.
+
+        Raises:
+            UsageError: the folder cannot be made or read, or is of a newer sweep.
+        """
+        if not (self.table_dir.is_dir() and self.sweep_file.is_file()):
+            with self._writing(), telling("create", self.folder):
+                self._create()
+        return self.sweep_id
+
+    @property
+    def sweep_id(self) -> str:
+        """The id in sweep.json.
+
+        Raises:
+            UsageError: there is none yet, it cannot be read, or is of a newer sweep.
+        """
+        with telling("read", self.sweep_file):
+            text = self.sweep_file.read_text()
+        try:
+            about = json.loads(text)
+            version, sweep_id = int(about["schema_version"]), str(about["sweep_id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{self.sweep_file} is damaged ({error!r}); restore it, or start under a new name"
+            ) from None
+        refuse_newer(version, self.sweep_file)
+        return sweep_id
+
+    def _create(self) -> None:
+        if not self.sweep_file.exists():
+            about = {
+                "schema_version": SCHEMA_VERSION,
+                "sweep_id": secrets.token_hex(6),
+                "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            made = self._temporary(self.folder)
+            made.write_text(json.dumps(about, indent=2) + "\n")
+            os.replace(made, self.sweep_file)
+        if not self.table_dir.is_dir():
+            made = self._new_table()
+            write_part(made / part_name(0), arrow_schema().empty_table(), merged=False)
+            os.rename(made, self.table_dir)
+        sync(self.folder)
+
+    # ---------------------------------------------------------------------------------------------------------- lock
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer; ends with the block, or with the process however it dies.
+
+        Raises:
+            UsageError: another writer has it; the message names its pid, host, begin and command.
+        """
+        with telling("lock", self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with lock.hold(self.lock_file):
+            with telling("write", self.folder):
+                self._clean()
+                self._last_stamp = max((stamp_of(part) for part in list_parts(self.table_dir)), default=0)
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+
+    def holder(self) -> str | None:
+        """Return who is writing, for example `pid 123 on host since 2026-01-31T12:00:00+00:00 (...)`; None if nobody.
+
+        Raises:
+            UsageError: the folder cannot be read.
+        """
+        return lock.holder(self.lock_file)
+
+    def _clean(self) -> None:
+        """Remove what killed writers left; only the holder of the lock may."""
+        for place in (self.folder, self.table_dir, self.folder / "configs", self.folder / "raw"):
+            with contextlib.suppress(FileNotFoundError):
+                for entry in list(os.scandir(place)):
+                    if entry.name.startswith(TEMPORARY):
+                        shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with contextlib.nullcontext() if self._locked else self.lock():
+            yield
+
+    # --------------------------------------------------------------------------------------------------------- parts
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> Path | None:
+        """Write rows (of `make_row`) as one new part, on disk when this returns; no rows make no part.
+
+        Takes the lock for the moment where the caller does not hold it.
+
+        Raises:
+            UsageError: the folder cannot be written, or another writer has it.
+        """
+        if not rows:
+            return None
+        import pyarrow as pa
+
+        known = frozenset(NAMES)
+        for row in rows:
+            if row.keys() != known:
+                raise ValueError(f"a row must have every column and no other: {sorted(row.keys() ^ known)}")
+        schema = arrow_schema()
+        columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
+        table = pa.Table.from_arrays(columns, schema=schema)
+        with self._writing(), telling("write", self.table_dir):
+            self.table_dir.mkdir(exist_ok=True)
+            part = self.table_dir / self._next_part()
+            made = self._temporary(self.table_dir)
+            write_part(made, table, merged=False)
+            os.rename(made, part)
+            sync(self.table_dir)
+        return part
+
+    def _next_part(self) -> str:
+        self._last_stamp = max(time.time_ns(), self._last_stamp + 1)  # in order also where the clock was set back
+        return part_name(self._last_stamp)
+
+    def compact(self) -> int:
+        """Merge all parts into one and return how many there were; rows and their order stay as they are.
+
+        The merged part is written and synced into a new folder, which is then exchanged with the old one in a single
+        step of the kernel. Killed before it, the old parts stand; after it, the merged one. The rest is removed here or
+        by the next writer.
+
+        Raises:
+            UsageError: a run holds the lock, a part cannot be read, or this file system cannot exchange folders.
+        """
+        with self.lock():
+            parts = list_parts(self.table_dir)
+            if len(parts) <= 1:
+                return len(parts)
+            merged = read_parts(self.table_dir, NAMES).replace_schema_metadata(arrow_schema().metadata)
+            with telling("compact", self.table_dir):
+                made = self._new_table()
+                write_part(made / self._next_part(), merged, merged=True)
+                sync(made)
+                exchange(made, self.table_dir)
+                sync(self.folder)
+                (made / REPLACED).touch()
+                for part in parts:
+                    (made / part.name).unlink()
+            return len(parts)
+
+    def load(self, columns: Sequence[str] | None = None, last_attempt_only: bool = True) -> pd.DataFrame:
+        """Return the rows; see `sweep.table.load`."""
+        return load(self.folder, columns=columns, attempts="last" if last_attempt_only else "all")
+
+    def history(self) -> list[Record]:
+        """Return what resuming needs to know of every row, in the order of writing. Reads no other column, no pandas.
+
+        Raises:
+            UsageError: a part cannot be read, or is of a newer sweep.
+        """
+        table = read_parts(self.table_dir, Record._fields)
+        return [Record(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+    # ---------------------------------------------------------------------------------------- configuration, evidence
+
+    def write_config(self, resolved: Mapping[str, Any]) -> str:
+        """Keep the resolved configuration as configs/HASH.yaml and return the hash.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        config_hash = hashlib.sha256(canonical_json(resolved).encode()).hexdigest()[:16]
+        path = self.config_file(config_hash)
+        with telling("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = self._temporary(path.parent)
+            made.write_text(yaml.safe_dump(dict(resolved), sort_keys=False), encoding="utf-8")
+            os.replace(made, path)
+        return config_hash
+
+    def read_config(self, config_hash: str) -> dict[str, Any]:
+        """Return what `write_config` kept.
+
+        Raises:
+            UsageError: there is none of this hash.
+        """
+        path = self.config_file(config_hash)
+        with telling("read", path):
+            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+    def write_evidence(
+        self,
+        key: tuple[str, int, int],
+        report: Mapping[str, Any] | None,
+        environment: Mapping[str, Any],
+        log_tail: str,
+        source: Source = Source.MEASURED,
+    ) -> Path:
+        """Keep what the row of an attempt was made from, so that rows can be made again after a parser was mended.
+
+        The three files appear together. They are not synced: after a power cut the row stands and they may be lost.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        final = self.evidence_dir(key, source)
+        with telling("write", final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            made = self._temporary(self.folder / "raw")
+            made.mkdir()
+            if report is not None:
+                _put(f"{made}/report.json", json.dumps(report))
+            _put(f"{made}/env.json", json.dumps(environment, default=str))
+            _put(f"{made}/log.txt", log_tail)
+            try:
+                os.rename(made, final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(final)  # of a writer killed before it wrote the row
+                os.rename(made, final)
+        return final
+
+    def _new_table(self) -> Path:
+        made = self.folder / f"{TEMPORARY}table-{secrets.token_hex(4)}"
+        made.mkdir()
+        return made
+
+    def _temporary(self, folder: Path) -> Path:
+        return folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+
+
+def _put(path: str, text: str) -> None:
+    """Write a new file; pathlib and buffers would take three times as long, and a row has three of these."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        left = memoryview(text.encode(errors="backslashreplace"))
+        while left:
+            left = left[os.write(handle, left) :]
+    finally:
+        os.close(handle)
+
+
+def find_config(results_dir: Path, config_hash: str) -> dict[str, Any]:
+    """Return the configuration that any sweep under `results_dir` kept under this hash.
+
+    Raises:
+        UsageError: there is none.
+    """
+    kept = {path.stem: path for path in sorted(Path(results_dir).glob("*/configs/*.yaml"))}
+    if config_hash not in kept:
+        raise UsageError(f"{results_dir} has no configuration {config_hash}{nearest(config_hash, kept)}")
+    return Results(kept[config_hash].parent.parent).read_config(config_hash)

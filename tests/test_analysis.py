@@ -1,0 +1,100 @@
+import doctest
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sweep.analysis
+from sweep.analysis import pareto
+from sweep.errors import UsageError
+
+COLUMNS = ["isl", "osl", "source", "status", "tps_per_user", "output_tput_per_gpu"]
+
+
+def frame(rows: Iterable[tuple[object, ...]]) -> pd.DataFrame:
+    df = pd.DataFrame(list(rows), columns=COLUMNS)
+    types = {"isl": "Int64", "osl": "Int64", "source": "string", "status": "string"}
+    return df.astype(types | dict.fromkeys(COLUMNS[4:], "float64"))
+
+
+def dominated(df: pd.DataFrame) -> list[bool]:
+    """The definition, row by row."""
+    rows: list[Any] = list(df.itertuples(index=False))
+    return [
+        any(
+            (a.isl, a.osl, a.source) == (b.isl, b.osl, b.source)
+            and b.tps_per_user >= a.tps_per_user
+            and b.output_tput_per_gpu >= a.output_tput_per_gpu
+            and (b.tps_per_user, b.output_tput_per_gpu) != (a.tps_per_user, a.output_tput_per_gpu)
+            for b in rows
+        )
+        for a in rows
+    ]
+
+
+coordinate = st.sampled_from([float("nan"), 0.0, 1.0, 2.0, 3.0, 4.0]) | st.floats(0, 1e6)
+row = st.tuples(
+    st.sampled_from([1024, 8192]),
+    st.just(1024),
+    st.sampled_from(["measured", "simulated"]),
+    st.sampled_from(["ok", "ok", "ok", "failed", None]),
+    coordinate,
+    coordinate,
+)
+
+
+@given(st.lists(row, max_size=30))
+def test_the_front_is_what_no_row_of_its_group_dominates(rows: list[tuple[object, ...]]) -> None:
+    df = frame(rows)
+    usable = df[(df.status == "ok").fillna(False) & df.tps_per_user.notna() & df.output_tput_per_gpu.notna()]
+    wanted = usable[~np.array(dominated(usable), bool)]
+    wanted = wanted.sort_values(["source", "isl", "osl", "tps_per_user"], kind="stable")
+    pd.testing.assert_frame_equal(pareto(df), wanted)
+
+
+def test_measured_and_simulated_rows_never_compete() -> None:
+    df = frame([(1, 1, "measured", "ok", 1.0, 1.0), (1, 1, "simulated", "ok", 9.0, 9.0)])
+    assert pareto(df).source.tolist() == ["measured", "simulated"]
+    assert pareto(df, by=()).source.tolist() == ["measured", "simulated"]
+    assert pareto(df, by=("source",)).source.tolist() == ["measured", "simulated"]
+
+
+def test_a_null_in_a_group_column_is_a_group() -> None:
+    df = frame([(None, 1, "measured", "ok", 1.0, 1.0), (2, 1, "measured", "ok", 9.0, 9.0)])
+    assert len(pareto(df)) == 2
+
+
+def test_an_empty_table_has_an_empty_front() -> None:
+    assert pareto(frame([])).shape == (0, len(COLUMNS))
+    assert pareto(frame([(1, 1, "measured", "failed", 1.0, 1.0)])).empty
+
+
+def test_an_unknown_column_is_named() -> None:
+    with pytest.raises(UsageError, match='no column tps_per_usr; did you mean "tps_per_user"'):
+        pareto(frame([]), x="tps_per_usr")
+
+
+def test_a_million_rows_take_less_than_a_second() -> None:
+    rng, n = np.random.default_rng(1), 1_000_000
+    df = pd.DataFrame(
+        {
+            "isl": pd.array(rng.choice([1024, 8192], n), "Int64"),
+            "osl": pd.array(rng.choice([1024, 8192], n), "Int64"),
+            "source": pd.Series("measured", index=range(n), dtype="string"),
+            "status": pd.Series("ok", index=range(n), dtype="string"),
+            "tps_per_user": rng.random(n),
+            "output_tput_per_gpu": rng.random(n),
+        }
+    )
+    begin = time.process_time()
+    assert 0 < len(pareto(df)) < 200
+    assert time.process_time() - begin < 1
+
+
+def test_the_example_in_the_docstring_is_true() -> None:
+    assert doctest.testmod(sweep.analysis).failed == 0

@@ -1,0 +1,291 @@
+"""The command line, end to end: real Hydra, real Ray, real files, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sweep
+from sweep.table import Results
+
+ROOT = Path(__file__).parent.parent
+SMOKE = "+experiment=smoke"
+
+
+def environment(**changed: str) -> dict[str, str]:
+    """The environment of a person's shell: without what a test runner or a container sets."""
+    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+    return clean | {"PYTHONPATH": str(ROOT)} | changed
+
+
+def run(*arguments: str, cwd: Path = ROOT, **changed: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweep", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment(**changed), capture_output=True, text=True, timeout=120)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sweep", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_rows(folder: Path, rows: int, process: subprocess.Popen[str]) -> int:
+    """Return the number of rows as soon as there are at least `rows`."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        count = len(sweep.load(folder, columns=["point_id"], attempts="all")) if (folder / "table").is_dir() else 0
+        if count >= rows:
+            return count
+        time.sleep(0.02)
+    raise AssertionError(f"no {rows} rows in time")
+
+
+def ray_leftovers() -> list[str]:
+    """Processes and folders of a Ray that one of ours started."""
+    folders = [str(path) for path in Path("/tmp").glob("sweep-*")]
+    processes = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "/sweep-" in text and "raylet" in text:
+            processes.append(text)
+    return folders + processes
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One finished run of the smoke experiment."""
+    results = tmp_path_factory.mktemp("results")
+    done = run(SMOKE, f"results_dir={results}")
+    return results / "smoke", done
+
+
+# ------------------------------------------------------------------------------------------------------ without Ray
+
+
+def test_help_helps() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("plan", "show", "ds_r1_grid", "deepseek-r1-nvfp4-v2", "kv_cache_dtype"):
+        assert word in done.stdout
+
+
+def test_cfg_prints_the_composed_configuration() -> None:
+    done = run("--cfg", "job", SMOKE)
+    assert done.returncode == 0 and "name: smoke" in done.stdout
+
+
+def test_plan_explains_and_touches_nothing(tmp_path: Path) -> None:
+    done = run("plan", "+experiment=ds_r1_grid", f"results_dir={tmp_path}/none", "run.nodes=1")
+    assert done.returncode == 0, done.stderr
+    assert "528 cells → 132 points → 3 engines → 1 deployments (simulated)" in done.stdout
+    assert "176  refused: the checkpoint pins its KV cache to fp8, so kv_cache_dtype=nvfp4 is refused" in done.stdout
+    assert "GB of weights on each of 2 GPUs, which have 198.7 GB" in done.stdout
+    assert "132 are to do" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
+    done = run("plan", "--json", SMOKE, f"results_dir={tmp_path}", "run.nodes=1")
+    plan = json.loads(done.stdout)
+    assert (plan["cells"], plan["points"], plan["to_do"], len(plan["deployments"])) == (4, 4, 4, 1)
+    assert plan["deployments"][0]["attempts"][0]["settings"]["isl"] == 128
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([SMOKE, "islx=3"], 'islx is unknown; did you mean "isl"?'),
+        ([SMOKE, "isl=abc"], "isl must be an integer"),
+        (["+experiment=nope"], "experiment nope does not exist; there are ds_r1_grid"),
+        ([SMOKE, "matrix.grid.concurrency=[]"], "matrix.grid.concurrency is empty"),
+        ([SMOKE, "matrix.require=['__import__(1)']"], "only min, max, ceil can be called"),
+        ([SMOKE, "matrix.require=['tpp > 1']"], 'did you mean "tp"'),
+        ([SMOKE, "+matrix.grid.x=[{concurrency: 1}]"], "concurrency is set by two axes"),
+        ([SMOKE, "pp=8"], "no point is left after pruning:\n       4  refused: tp * pp = 8"),
+        ([SMOKE, "results_dir=/proc/nowhere"], "/proc/nowhere"),
+        (["-m", "+experiment=smoke,recipe"], "  python -m sweep +experiment=recipe"),
+        (["rn", SMOKE], 'rn is no command; did you mean "run"?'),
+        (["show", "results/none"], "holds no table"),
+        (["+rerun=abc"], "has no configuration abc"),
+    ],
+)
+def test_a_mistake_costs_one_message(arguments: list[str], said: str, tmp_path: Path) -> None:
+    mine = [] if any("results_dir" in a for a in arguments) or arguments[0] == "show" else [f"results_dir={tmp_path}"]
+    done = run(*arguments, *mine)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("sweep: ") and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_without_the_database_the_pip_line_is_told(tmp_path: Path) -> None:
+    hidden = "import importlib.util as u\nreal = u.find_spec\n"
+    hidden += "u.find_spec = lambda n, *a: None if n.startswith(('aiconfigurator', 'aisimulate')) else real(n, *a)\n"
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    done = run(SMOKE, f"results_dir={tmp_path}", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert done.returncode == 2
+    assert "pip install 'sweep[predict]'" in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------- with Ray
+
+
+def test_smoke_ends_with_a_summary(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = smoke
+    assert done.returncode == 0, done.stderr
+    assert "Pareto points, PREDICTED, not measured" in done.stdout
+    assert "4 ok" in done.stdout
+    assert f'pandas.read_parquet("{folder}/table")' in done.stdout
+    for word in ("ray", "WARNING", "Traceback"):
+        assert word not in done.stderr
+
+
+def test_the_lines_of_pandas_work(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = smoke
+    loaded, plain = sweep.load(folder), pd.read_parquet(folder / "table")
+    assert (loaded.dtypes == plain.dtypes).all()
+    assert len(loaded) == len(plain) == 4
+    assert set(loaded["source"]) == {"simulated"} and set(loaded["status"]) == {"ok"}
+    assert (loaded["output_tput_per_gpu"] > 0).all()
+    assert loaded["predicted_as"].str.len().min() > 5
+    front = sweep.pareto(loaded)
+    assert 0 < len(front) <= 4
+
+
+def test_evidence_and_configuration_are_kept(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = smoke
+    frame = sweep.load(folder)
+    assert len(list(folder.glob("raw/*/*/report.json"))) == 4
+    (config_hash,) = set(frame["config_hash"])
+    assert Results(folder).read_config(config_hash)["pruned"] == {}
+
+
+def test_the_same_command_again_does_nothing(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = smoke
+    before = sorted(folder.glob("table/*"))
+    done = run(SMOKE, f"results_dir={folder.parent}")
+    assert done.returncode == 0
+    assert "all 4 points have their row; nothing to do" in done.stderr
+    assert sorted(folder.glob("table/*")) == before
+
+
+def test_rerun_repeats_a_stored_configuration(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = smoke
+    (config_hash,) = set(sweep.load(folder)["config_hash"])
+    done = run(f"+rerun={config_hash}", f"results_dir={folder.parent}")
+    assert done.returncode == 0, done.stderr
+    assert "smoke: all 4 points have their row" in done.stderr
+
+
+def test_status_show_and_compact(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = smoke
+    done = run("status", SMOKE, f"results_dir={folder.parent}")
+    assert (done.returncode, "4 done, 0 to do" in done.stdout) == (0, True)
+    rows = [json.loads(line) for line in run("show", str(folder), "--json").stdout.splitlines()]
+    assert len(rows) == 4 and rows[0]["isl"] == 128 and rows[0]["started_at"].endswith("Z")
+    csv = run("show", str(folder), "--csv", "--columns", "isl,tp,ttft_ms_p50").stdout.splitlines()
+    assert csv[0] == "isl,tp,ttft_ms_p50" and len(csv) == 5
+    assert "simulated" in run("show", str(folder)).stdout
+    wrong = run("show", str(folder), "--columns", "islx")
+    assert wrong.returncode == 2 and 'did you mean "isl"' in wrong.stderr
+    assert run("compact", str(folder)).returncode == 0
+    assert len(pd.read_parquet(folder / "table")) == 4
+
+
+def test_a_new_axis_value_runs_only_the_new_points(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = smoke
+    done = run("-m", SMOKE, "concurrency=1,4", f"results_dir={folder.parent}")
+    assert done.returncode == 0, done.stderr
+    frame = sweep.load(folder, attempts="all")
+    assert len(frame) == 6 and frame["point_id"].is_unique
+
+
+def test_a_model_without_data_gets_infeasible_rows(tmp_path: Path) -> None:
+    done = run(SMOKE, "model.predict_as=null", f"results_dir={tmp_path}")
+    assert done.returncode == 3
+    frame = sweep.load(tmp_path / "smoke")
+    assert set(frame["status"]) == {"infeasible"} and set(frame["attempt"]) == {0}
+    assert frame["failure_message"].str.len().min() > 10
+    assert frame["output_tput_tps"].isna().all()
+    again = run(SMOKE, "model.predict_as=null", f"results_dir={tmp_path}")
+    assert again.returncode == 3 and "nothing to do" in again.stderr
+
+
+def test_a_newer_table_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "smoke"
+    folder.mkdir()
+    (folder / "sweep.json").write_text('{"sweep_id": "x", "schema_version": 99}')
+    done = run(SMOKE, f"results_dir={tmp_path}")
+    assert done.returncode == 2 and "schema version 99" in done.stderr and "upgrade" in done.stderr
+
+
+GRID = ("+experiment=ds_r1_grid", "matrix.grid.kv_cache_dtype=[fp8]")
+
+
+def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    first = start(*GRID, f"results_dir={tmp_path}")
+    had = wait_for_rows(tmp_path / "ds_r1_grid", 10, first)
+    first.kill()
+    first.communicate()
+    before = sweep.load(tmp_path / "ds_r1_grid", attempts="all")
+    assert len(before) >= had
+    process = start(*GRID, f"results_dir={tmp_path}")
+    counts = []
+    while process.poll() is None:  # and pandas reads all the while
+        counts.append(len(pd.read_parquet(tmp_path / "ds_r1_grid" / "table", columns=["point_id"])))
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert counts == sorted(counts) and counts[0] >= had
+    after = sweep.load(tmp_path / "ds_r1_grid", attempts="all")
+    assert len(after) == 132 and after["point_id"].is_unique
+    assert set(before["point_id"]) <= set(after["point_id"])
+    assert "132 ok" in out
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> tuple[str, ...]:
+    """Arguments of a run that takes its time: a stand-in backend of 0.05 s per point."""
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "slow.yaml").write_text("name: tests.standins:Standin\nseconds: 0.05\n")
+    return ("--config-dir", str(tmp_path), *GRID, "backend=slow", f"results_dir={tmp_path}/results")
+
+
+def test_a_killed_worker_is_told_in_our_words_and_costs_no_row(tmp_path: Path, slow: tuple[str, ...]) -> None:
+    done = run(*slow, "++backend.kill_once_at=16", f"++backend.marker={tmp_path}/marker", "isl=1024")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "marker").exists()
+    assert "a worker process died" in done.stderr
+    assert "raylet" not in done.stdout + done.stderr
+    frame = sweep.load(tmp_path / "results" / "ds_r1_grid", attempts="all")
+    assert frame["point_id"].is_unique and set(frame["status"]) == {"ok"}
+
+
+def test_two_runs_of_one_sweep_the_second_stops(tmp_path: Path, slow: tuple[str, ...]) -> None:
+    folder = tmp_path / "results" / "ds_r1_grid"
+    first = start(*slow)
+    wait_for_rows(folder, 1, first)
+    second = run(*slow)
+    assert second.returncode == 2
+    assert f"pid {first.pid}" in second.stderr and "since" in second.stderr
+    status = run("status", *slow)
+    assert f"pid {first.pid}" in status.stdout
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "the same command" in err and "Traceback" not in err
+    assert 0 < len(sweep.load(folder)) < 132
+    assert str(len(sweep.load(folder))) + " rows of this run are kept" in err
+    assert not ray_leftovers()

@@ -1,0 +1,209 @@
+"""Configuration: composition, pins, -m, and the one sentence for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sweep import config, matrix
+from sweep.config import SweepConfig
+from sweep.errors import UsageError
+
+GRID = "+experiment=ds_r1_grid"
+
+
+def read(*arguments: str) -> SweepConfig:
+    found = config.read(list(arguments))
+    assert found is not None
+    return found
+
+
+def points(cfg: SweepConfig) -> list[Any]:
+    return [p for part in cfg.parts for p in matrix.expand(part.matrix, part.settings, part.model).points]
+
+
+def cells(cfg: SweepConfig) -> int:
+    return sum(matrix.expand(part.matrix, part.settings, part.model).cells for part in cfg.parts)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder of the user's own files, for --config-dir."""
+    for name, text in {
+        "experiment/bands.yaml": "# @package _global_\nname: bands\nnum_requests: 64\nmatrix:\n  concat:\n"
+        "    - {grid: {tp: [1], concurrency: [1, 2]}}\n    - {grid: {tp: [2], concurrency: [64]}}\n",
+        "experiment/typo.yaml": "# @package _global_\nislx: 3\n",
+        "experiment/typo_run.yaml": "# @package _global_\nrun: {node: 3}\n",
+        "experiment/typo_matrix.yaml": "# @package _global_\nmatrix: {gird: {}}\n",
+        "experiment/broken.yaml": "# @package _global_\nisl: [3\n",
+        "experiment/wrong_type.yaml": "# @package _global_\nrun: {nodes: many}\n",
+        "experiment/two_axes.yaml": "# @package _global_\nmatrix: {grid: {tp: [1], layout: [{tp: 2}]}}\n",
+        "engine.yaml": "kv_cache_config: {dtype: fp8, free_gpu_memory_fraction: 0.7}\nstream_interval: 4\n",
+        "tp.yaml": "tensor_parallel_size: 2\n",
+        "empty.yaml": "# nothing\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_the_grid_of_the_first_day() -> None:
+    cfg = read(GRID)
+    assert (cfg.name, cfg.backend, cells(cfg), len(points(cfg))) == ("ds_r1_grid", "simulated", 528, 132)
+
+
+@pytest.mark.parametrize("name", ["recipe", "smoke", "ds_r1_grid", "llama70b_kv", "qwen3_32b_tp"])
+def test_every_shipped_experiment_has_points(name: str) -> None:
+    found = points(read(f"+experiment={name}"))
+    assert found
+    assert {point.streaming for point in found} == {name != "recipe"}
+
+
+@pytest.mark.parametrize("model", sorted(path.stem for path in (config.SHIPPED / "conf" / "model").glob("*.yaml")))
+def test_every_shipped_model_has_a_point(model: str) -> None:
+    cfg = read(f"model={model}", "concurrency=8", "num_requests=40", "tp=4")
+    assert len(points(cfg)) == 1
+
+
+def test_both_spellings_of_experiment() -> None:
+    assert points(read("experiment=smoke")) == points(read("+experiment=smoke"))
+
+
+def test_engine_yaml_gives_settings_and_the_command_line_wins(own: Path) -> None:
+    common = ("model=llama-3.1-8b", f"model.engine_config={own}/engine.yaml", "concurrency=1", "num_requests=8")
+    (point,) = points(read(*common))
+    assert (point.kv_cache_dtype, point.kv_cache_free_gpu_mem_fraction) == ("fp8", 0.7)
+    assert point.engine == '{"stream_interval":4}'
+    (point,) = points(read(*common, "kv_cache_dtype=auto"))
+    assert point.kv_cache_dtype == "auto"
+
+
+def test_engine_keys_need_no_plus() -> None:
+    (point,) = points(read("concurrency=1", "num_requests=8", "engine.some.new_key=3"))
+    assert '"some":{"new_key":3}' in point.engine
+
+
+# --------------------------------------------------------------------------------------------------------- pins, -m
+
+
+def test_one_value_pins_a_linked_setting() -> None:
+    cfg = read(GRID, "isl=1024", "kv_cache_dtype=fp8")
+    assert {point.isl for point in points(cfg)} == {1024}
+    assert {point.osl for point in points(cfg)} == {128, 1024, 8192}
+
+
+def test_a_chosen_workload_pins_its_settings() -> None:
+    assert {(point.isl, point.osl) for point in points(read(GRID, "workload=chat"))} == {(1024, 1024)}
+
+
+def test_several_values_replace_the_axis() -> None:
+    cfg = read("-m", GRID, "concurrency=1,2,3")
+    assert {point.concurrency for point in points(cfg)} == {1, 2, 3} and len(cfg.parts) == 1
+
+
+def test_ranges_and_choices_are_understood() -> None:
+    cfg = read("-m", GRID, "concurrency=range(1,4)", "kv_cache_dtype=choice(auto,fp8)")
+    assert {point.concurrency for point in points(cfg)} == {1, 2, 3}
+
+
+def test_a_swept_group_is_one_sweep_of_several_parts() -> None:
+    cfg = read("-m", GRID, "model=deepseek-r1-nvfp4-v2,qwen3-32b", "isl=1024")
+    assert len(cfg.parts) == 2 and len({point.model for point in points(cfg)}) == 2
+    cfg = read("-m", "+experiment=smoke", "workload=short,chat", "max_seq_len=2048")
+    assert {(point.isl, point.osl) for point in points(cfg)} == {(128, 128), (1024, 1024)}
+
+
+def test_swept_engine_keys_are_axes() -> None:
+    cfg = read("-m", "+experiment=smoke", "engine.stream_interval=1,10")
+    assert len(points(cfg)) == 8
+
+
+def test_linked_axis_with_one_swept_member() -> None:
+    cfg = read("-m", GRID, "tp=2,4", "ep=1", "kv_cache_dtype=fp8")
+    assert {point.tp for point in points(cfg)} == {4}  # TP2 holds no 671B weights
+
+
+def test_concat_from_a_file(own: Path) -> None:
+    found = points(read("--config-dir", str(own), "+experiment=bands"))
+    assert [(point.tp, point.concurrency) for point in found] == [(1, 1), (1, 2), (2, 64)]
+
+
+# ---------------------------------------------------------------------------------------------------------- mistakes
+
+
+MISTAKES = [
+    ([GRID, "islx=3"], 'islx is unknown; did you mean "isl"?'),
+    ([GRID, "+islx=3"], 'islx is unknown; did you mean "isl"?'),
+    ([GRID, "run.node=2"], 'run.node is unknown; did you mean "run.nodes"?'),
+    ([GRID, "model.foo=2"], "model.foo is unknown"),
+    ([GRID, "backend.foo=2"], "backend.foo is unknown"),
+    ([GRID, "+backend.foo=2"], "backend.foo is unknown"),
+    ([GRID, "matrix.gird=2"], 'matrix.gird is unknown; did you mean "matrix.grid"?'),
+    ([GRID, "isl=abc"], "isl must be an integer, not 'abc'"),
+    ([GRID, "run.nodes=x"], "run.nodes=x: Value 'x' of type 'str' could not be converted to Integer"),
+    ([GRID, "run.repeats=0"], "run.repeats must be an integer of at least 1"),
+    ([GRID, "kv_cache_free_gpu_mem_fraction=1.5"], "kv_cache_free_gpu_mem_fraction must be less than 1"),
+    ([GRID, "tp=0"], "tp must be at least 1"),
+    ([GRID, "name=../x"], "name must be a folder's name"),
+    ([GRID, "matrix.grid.concurrency=[]"], "matrix.grid.concurrency is empty"),
+    ([GRID, "parallel=3"], "matrix.grid.parallel=[...]"),
+    ([GRID, "isl=[1"], "cannot be read"),
+    ([GRID, "model.engine_config=deepseek"], "model.engine_config: no file deepseek"),
+    ([GRID, "engine.kv_cache_config.dtype=fp8"], "write kv_cache_dtype=fp8"),
+    ([GRID, "engine.max_batch_size=8"], "write max_batch_size=8"),
+    (["+experiment=nope"], "experiment nope does not exist; there are ds_r1_grid, llama70b_kv"),
+    (["+experiment=smok"], 'did you mean "smoke"'),
+    (["model=nope"], "model nope does not exist"),
+    (["backend=nope"], "backend nope does not exist"),
+    (["-m", "+experiment=smoke,recipe"], "python -m sweep +experiment=recipe"),
+    (["-m", "+experiment=smoke", "backend=a,b"], "python -m sweep backend=b +experiment=smoke"),
+    (["-m", "+experiment=smoke", "run.nodes=1,2"], "not run.nodes"),
+    (["-m", "+experiment=smoke", "isl=interval(1,2)"], "isl=interval(1,2)"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES)
+def test_mistakes_on_the_command_line(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError) as told:
+        points(read(*arguments))
+    assert said in str(told.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("typo", 'islx is unknown; did you mean "isl"? (in experiment/typo.yaml)'),
+        ("typo_run", 'run.node is unknown; did you mean "run.nodes"? (in experiment/typo_run.yaml)'),
+        ("typo_matrix", 'matrix.gird is unknown; did you mean "matrix.grid"?'),
+        ("broken", "broken.yaml"),
+        ("wrong_type", "could not be converted to Integer"),
+        ("two_axes", "tp is set by two axes, tp and layout"),
+    ],
+)
+def test_mistakes_in_files(own: Path, name: str, said: str) -> None:
+    with pytest.raises(UsageError) as told:
+        points(read("--config-dir", str(own), f"+experiment={name}", "concurrency=1", "num_requests=8"))
+    assert said in str(told.value)
+
+
+@pytest.mark.parametrize(("name", "said"), [("tp", "is the setting tp: move it there"), ("empty", "not empty")])
+def test_engine_files_that_would_mislead_are_refused(own: Path, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(f"model.engine_config={own}/{name}.yaml", "concurrency=1", "num_requests=8")
+
+
+def test_values_are_data_never_code(own: Path) -> None:
+    (own / "evil.yaml").write_text("a: !!python/object/apply:os.system ['touch evil']\n")
+    with pytest.raises(UsageError, match="is no YAML"):
+        read(f"model.engine_config={own}/evil.yaml", "concurrency=1", "num_requests=8")
+
+
+def test_resolved_data_gives_the_same_configuration_back() -> None:
+    cfg = read("-m", GRID, "isl=1024,8192")
+    again = SweepConfig.of(yaml.safe_load(yaml.safe_dump(dict(cfg.resolved), sort_keys=False)), cfg.results_dir)
+    assert points(again) == points(cfg)

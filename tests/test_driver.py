@@ -1,0 +1,156 @@
+"""The driver: every attempt becomes exactly one row, whatever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweep import driver, plan
+from sweep.backends import Ended, PointDone, PointFailed
+from sweep.driver.pool import Pool
+from sweep.matrix import expand
+from sweep.table import Results, Source
+from tests.test_matrix import CHECKED, LLAMA
+
+STANDIN = "tests.standins:Standin"
+
+
+class Silent:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+        self.said: list[str] = []
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def deployments(points: int, nodes: int = 2) -> tuple[plan.Deployment, ...]:
+    grown = expand({"grid": {"concurrency": list(range(1, points + 1))}}, CHECKED | {"model": LLAMA.id}, LLAMA)
+    return plan.make([(LLAMA, grown)], sweep_id="s", source="measured", nodes=nodes).deployments
+
+
+@pytest.fixture(scope="module")
+def ray_start() -> Iterator[driver.RayStart]:
+    """One Ray for the module: each start takes seconds."""
+    start = driver.RayStart()
+    start.begin(None)
+    yield start
+    start.close()
+
+
+def drive(folder: Path, start: driver.RayStart, points: int = 20, **config: Any) -> tuple[pd.DataFrame, Silent]:
+    results, watcher = Results(folder), Silent()
+    with results.lock():
+        recorder = driver.Recorder(
+            results=results,
+            sweep_id=results.open_or_create(),
+            backend=STANDIN,
+            source=Source.MEASURED,
+            config_hash="c",
+        )
+        counts = driver.run(
+            deployments(points),
+            recorder=recorder,
+            backend_config={"name": STANDIN} | config,
+            ray=start,
+            actors=2,
+            in_process=True,
+            watcher=watcher,
+        )
+    frame = results.load(last_attempt_only=False)
+    assert sum(counts.values()) == len(frame) == len(watcher.rows) == points
+    assert frame["point_id"].is_unique
+    return frame, watcher
+
+
+def failures(frame: pd.DataFrame) -> dict[int, tuple[str, str]]:
+    bad = frame[frame["status"] != "ok"]
+    return {row.concurrency: (row.failure_kind, row.failure_message) for row in bad.itertuples()}
+
+
+def test_every_attempt_becomes_one_row(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    frame, _ = drive(tmp_path / "r", ray_start)
+    assert set(frame["status"]) == {"ok"}
+    assert len(list((tmp_path / "r" / "raw").glob("*/*/report.json"))) == 20
+
+
+def test_failures_are_rows_with_kind_and_message(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    frame, _ = drive(tmp_path / "r", ray_start, fail_at=3, lie_at=7)
+    bad = failures(frame)
+    assert bad[3] == ("out_of_memory", "CUDA out of memory")
+    assert bad[7][0] == "no_report"
+    assert set(bad) == {3, 7}
+    (row,) = frame[frame["concurrency"] == 3].itertuples()
+    assert row.exit_code == 1
+    assert (tmp_path / "r" / row.log_path).read_text() == "torch.OutOfMemoryError"
+
+
+def test_a_backend_that_raises_costs_its_deployment_not_the_sweep(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    frame, _ = drive(tmp_path / "r", ray_start, raise_at=5)
+    bad = failures(frame)
+    assert bad.pop(5) == ("internal", "RuntimeError: the backend broke")
+    assert {kind for kind, _ in bad.values()} == {"not_reached"}
+    assert (frame["status"] == "ok").sum() >= 10
+
+
+def test_a_deployment_that_ends_early_leaves_no_point_without_a_row(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    frame, _ = drive(tmp_path / "r", ray_start, end_at=5)
+    assert {message for _, message in failures(frame).values()} == {
+        "its deployment ended before this point: the node went away"
+    }
+
+
+def test_a_killed_actor_loses_nothing_and_repeats_nothing(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    marker = tmp_path / "marker"
+    frame, watcher = drive(tmp_path / "r", ray_start, points=60, seconds=0.02, kill_once_at=33, marker=str(marker))
+    assert marker.exists()
+    assert set(frame["status"]) == {"ok"}
+    assert any("a worker process died" in said for said in watcher.said)
+
+
+def test_a_point_that_kills_its_process_each_time_is_given_up(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    frame, _ = drive(tmp_path / "r", ray_start, points=12, kill_at=6)
+    assert failures(frame) == {6: ("worker_died", "the worker process died 2 times at this point alone")}
+
+
+def test_a_pool_is_plain_python_and_tells_again_what_is_not_acknowledged() -> None:
+    async def scenario() -> None:
+        pool = Pool(STANDIN, {"name": STANDIN})
+        (deployment,) = deployments(3, nodes=1)
+        await pool.add([deployment])
+        await pool.add([deployment])  # the same twice is begun once
+        events = []
+        while not any(isinstance(event, Ended) for _, _, event in events):
+            events = await pool.poll(0, 1.0)
+        assert [number for number, _, _ in events] == list(range(1, len(events) + 1))
+        assert Counter(isinstance(event, PointDone) for _, _, event in events)[True] == 3
+        assert await pool.poll(2, 0.0) == events[2:]
+        assert await pool.poll(events[-1][0], 0.0) == []
+
+    asyncio.run(scenario())
+
+
+def test_a_pool_tells_what_its_backend_raised() -> None:
+    async def scenario() -> list[Any]:
+        pool = Pool(STANDIN, {"name": STANDIN, "raise_at": 2})
+        await pool.add(deployments(3, nodes=1))
+        events: list[Any] = []
+        while not any(isinstance(event, Ended) for event in events):
+            events = [event for _, _, event in await pool.poll(0, 1.0)]
+        return events
+
+    events = asyncio.run(scenario())
+    (failed,) = [event for event in events if isinstance(event, PointFailed)]
+    assert failed.kind == "internal"
+    assert "the backend broke" in failed.log_tail
