@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 VENV  := .venv
 PY    := $(VENV)/bin/python
-SHELL_FILES = $(shell git ls-files '*.sh' .ci/run 2>/dev/null)
+SHELL_FILES := $(wildcard .ci/run launchers/*.sh)
 
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,9 +40,10 @@ check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(if $(SHELL_FILES),$(VENV)/bin/shellcheck $(SHELL_FILES))
+	$(VENV)/bin/shellcheck $(SHELL_FILES)
 
-bench: setup   ## measure this machine: the command line, the grid, the matrix, the overhead per point
+bench: setup   ## measure this machine: the matrix, the command line, the grid, the overhead per point
+	$(PY) -m tests.benchmarks.matrix
 	$(PY) -m tests.benchmarks.grid
 	$(PY) -m tests.benchmarks.overhead
 

@@ -175,7 +175,8 @@ def _expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
 
     if cfg.backend == "simulated" and not predict.available():
         raise UsageError(predict.MISSING_EXTRA)
-    grown = [(part.model, matrix.expand(part.matrix, part.settings, part.model)) for part in cfg.parts]
+    memory = predict.too_big if predict.available() else None
+    grown = [(part.model, matrix.expand(part.matrix, part.settings, part.model, memory)) for part in cfg.parts]
     if not any(expansion.points for _, expansion in grown):
         pruned: Counter[matrix.Reason] = Counter()
         for _, expansion in grown:

@@ -29,6 +29,7 @@ SWEPT_GROUPS = ("model", "workload", "bench")
 """Groups that -m may sweep; each choice is composed once and the matrices are concatenated."""
 PINNING_GROUPS = ("workload", "bench")
 """Groups whose files set settings: choosing one on the command line pins these."""
+MULTIRUN = ("-m", "--multirun")
 COMMAND_LINE_ONLY = ("tp", "pp", "ep", "max_batch_size", "max_num_tokens", "max_seq_len")
 """Settings that trtllm-bench takes on its command line: in the engine YAML they make its report divide by the wrong
 number of GPUs and print other limits than those in force."""
@@ -330,9 +331,12 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
 
 
 def _spell(arguments: Sequence[str]) -> list[str]:
-    """Let people write `experiment=x`, `+rerun=x` and `engine.new.key=1`; Hydra wants `+`, nothing and `++` there."""
-    spelled = []
+    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1` and `-m` anywhere, where Hydra wants otherwise."""
+    flags = [argument for argument in arguments if argument in MULTIRUN]
+    spelled = list(flags)  # Hydra's parser wants overrides in one piece, people type -m wherever they like
     for argument in arguments:
+        if argument in flags:
+            continue
         bare = argument.lstrip("+")
         if bare.startswith("experiment="):
             spelled.append("+" + bare)

@@ -82,7 +82,7 @@ def expand(
     matrix: Mapping[str, Any],
     base: Mapping[str, Any],
     model: Model,
-    memory: Callable[[Point], str | None] | None = None,
+    memory: Callable[[Point, Model], str | None] | None = None,
 ) -> Expansion:
     """Expand a matrix.
 
@@ -157,7 +157,7 @@ def _excluded(cell: dict[str, Any], branch: _Branch) -> Reason | None:
 
 
 def _judge(
-    cell: Cell, model: Model, extra_keys: Sequence[str], memory: Callable[[Point], str | None] | None
+    cell: Cell, model: Model, extra_keys: Sequence[str], memory: Callable[[Point, Model], str | None] | None
 ) -> Verdict:
     changes: dict[str, Any] = {}
     if extra_keys:
@@ -167,7 +167,7 @@ def _judge(
     changes |= verdict.changes
     too_big = verdict.too_big
     if memory is not None and not verdict.refused and not too_big:
-        too_big = memory(Point(**{name: {**cell, **changes}[name] for name in _NAMES})) or ""
+        too_big = memory(Point(**{name: {**cell, **changes}[name] for name in _NAMES}), model) or ""
     return Verdict(changes=changes, refused=verdict.refused, too_big=too_big)
 
 

@@ -101,6 +101,28 @@ def step_times(point: Point, model: Model) -> StepTimes:
     return found
 
 
+def too_big(point: Point, model: Model) -> str | None:
+    """Return why the point's engine does not fit in memory, with the GB; None where it fits or nothing is known.
+
+    A finer answer than the weights alone: activations, buffers of NCCL and the runtime count too.
+    """
+    stand_in = model.predict_as
+    if stand_in is None:
+        return None
+    package = _package()
+    logging.getLogger(package).setLevel(logging.ERROR)
+    engine = {name: getattr(point, name) for name in _RELEVANT}
+    try:
+        _check_bundled(package, stand_in)
+        arguments = _arguments(engine, model, stand_in) | {"fmha_quant_mode": stand_in.fmha}
+        _translated(lambda: _memory(package, engine, arguments, stand_in))
+    except Infeasible as error:
+        return str(error)
+    except NoPrediction:
+        return None
+    return None
+
+
 _RELEVANT = tuple(
     name
     for name, setting in SETTINGS.items()
@@ -130,8 +152,8 @@ def _load(engine: Mapping[str, Any], model: Model) -> StepTimes:
     logging.getLogger(package).setLevel(logging.ERROR)  # its warnings otherwise reach stderr through lastResort
     _check_bundled(package, stand_in)
     arguments = _arguments(engine, model, stand_in)
-    compiled, fmha = _translated(engine, lambda: _compile(package, engine, arguments, stand_in))
-    memory = _translated(engine, lambda: _memory(package, engine, arguments | {"fmha_quant_mode": fmha}, stand_in))
+    compiled, fmha = _translated(lambda: _compile(package, engine, arguments, stand_in))
+    memory = _translated(lambda: _memory(package, engine, arguments | {"fmha_quant_mode": fmha}, stand_in))
     tokens = int(memory["total_kv_size_tokens"])
     nvfp4 = engine["kv_cache_dtype"] == KvCacheDtype.NVFP4
     return StepTimes(
@@ -199,7 +221,7 @@ def _memory(
     return found
 
 
-def _translated(engine: Mapping[str, Any], ask: Callable[[], Any]) -> Any:
+def _translated(ask: Callable[[], Any]) -> Any:
     """Ask the database; the one place where its exceptions become ours."""
     try:
         return ask()

@@ -169,7 +169,7 @@ def test_weights_that_do_not_fit_say_how_many_gb() -> None:
 def test_a_finer_answer_is_asked_once_per_engine() -> None:
     asked: list[Point] = []
 
-    def memory(point: Point) -> str | None:
+    def memory(point: Point, model: Model) -> str | None:
         asked.append(point)
         return "too big by 3.0 GB" if point.tp == 2 else None
 

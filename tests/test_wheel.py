@@ -1,0 +1,77 @@
+"""The wheel: what pip installs works away from a checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LEFT_OUT = (".*", "results", "build", "dist", "*.egg-info", "__pycache__")
+"""What is not of the source: everything hidden (.git, .venv, caches), what is built and what was measured."""
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Return stdout; no environment of ours may make up for what the wheel lacks."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=clean, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of this tree, built offline by the setuptools of the lock."""
+    tmp = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT, tmp / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp / "dist", cwd=tmp / "tree")
+    (built,) = (tmp / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and, through a .pth, the dependencies of this one; its folder of programs."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, symlinks=True)
+    python = home / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=home)
+    (packages,) = (home / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home / "bin"
+
+
+def test_the_wheel_carries_all_that_a_checkout_has(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {
+        str(path.relative_to(ROOT)) for folder in ("sweep", "hydra_plugins") for path in (ROOT / folder).rglob("*.py")
+    } | {
+        str(Path("sweep") / path.relative_to(ROOT))
+        for folder in ("conf", "trtllm-configs")
+        for path in (ROOT / folder).rglob("*.yaml")
+    }
+    assert expected <= names
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_wheel_carries_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert [name for name in names if not name.startswith(("sweep/", "sweep-", "hydra_plugins/sweep_multirun/"))] == []
+
+
+def test_help_and_plan_work_elsewhere(installed: Path, tmp_path: Path) -> None:
+    where = run(installed / "python", "-c", "import sweep; print(sweep.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(installed.parent)
+    assert "ds_r1_grid" in run(installed / "python", "-m", "sweep", "--help", cwd=tmp_path)
+    planned = run(installed / "python", "-m", "sweep", "plan", "+experiment=smoke", cwd=tmp_path)
+    assert planned == run(installed / "sweep", "plan", "+experiment=smoke", cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
