@@ -331,7 +331,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
 
 
 def _spell(arguments: Sequence[str]) -> list[str]:
-    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1` and `-m` anywhere, where Hydra wants otherwise."""
+    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1`, and `-m` anywhere; Hydra wants otherwise."""
     flags = [argument for argument in arguments if argument in MULTIRUN]
     spelled = list(flags)  # Hydra's parser wants overrides in one piece, people type -m wherever they like
     for argument in arguments:

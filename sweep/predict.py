@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -238,11 +239,8 @@ def _translated(ask: Callable[[], Any]) -> Any:
 
 def _in_gb(said: str) -> str:
     """Write the byte counts of the database's message as GB."""
-    words = []
-    for word in said.split():
-        digits = word.strip("().,;")
-        words.append(f"{int(digits) / 1e9:.1f} GB" if digits.isdecimal() and len(digits) > 8 else word)
-    return " ".join(words).replace(" GB bytes)", " GB)").replace("GB bytes", "GB")
+    said = re.sub(r"\b(\d{9,}) bytes\b", r"\1", said)
+    return re.sub(r"(?:bytes|capacity)?=?\b(\d{9,})\b", lambda found: f"{int(found[1]) / 1e9:.1f} GB", said)
 
 
 def _check_bundled(package: str, stand_in: PredictAs) -> None:
