@@ -42,10 +42,11 @@ check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SHELL_FILES)
 
-bench: setup   ## measure this machine: the matrix, the command line, the grid, the overhead per point
+bench: setup   ## what it costs here (matrix, command line, grid, overhead per point), and how near predictions are
 	$(PY) -m tests.benchmarks.matrix
 	$(PY) -m tests.benchmarks.grid
 	$(PY) -m tests.benchmarks.overhead
+	$(PY) -m tests.benchmarks.accuracy
 
 bench-peers: setup  ## the same overhead beside Ray Tune and Hydra's launchers (installs them into a venv of its own)
 	$(PY) -m tests.benchmarks.overhead --peers

@@ -151,6 +151,9 @@ def _status(arguments: list[str]) -> int:
         return OK
     results = _results(cfg)
     job = _job(cfg, _expand(cfg), results, _sweep_id(results))
+    if not results.table_dir.is_dir():
+        print(f"{results.folder}: nothing yet, {len(job.plan.attempts):,} to do")
+        return INCOMPLETE
     summary.print_status(job.plan, results.load(), holder=results.holder(), folder=results.folder)
     return OK if not job.plan.attempts else INCOMPLETE
 

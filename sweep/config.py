@@ -29,7 +29,8 @@ SWEPT_GROUPS = ("model", "workload", "bench")
 """Groups that -m may sweep; each choice is composed once and the matrices are concatenated."""
 PINNING_GROUPS = ("workload", "bench")
 """Groups whose files set settings: choosing one on the command line pins these."""
-MULTIRUN = ("-m", "--multirun")
+TAKE_A_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+"""Hydra's options that are followed by a value."""
 COMMAND_LINE_ONLY = ("tp", "pp", "ep", "max_batch_size", "max_num_tokens", "max_seq_len")
 """Settings that trtllm-bench takes on its command line: in the engine YAML they make its report divide by the wrong
 number of GPUs and print other limits than those in force."""
@@ -331,12 +332,22 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
 
 
 def _spell(arguments: Sequence[str]) -> list[str]:
-    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1`, and `-m` anywhere; Hydra wants otherwise."""
-    flags = [argument for argument in arguments if argument in MULTIRUN]
-    spelled = list(flags)  # Hydra's parser wants overrides in one piece, people type -m wherever they like
-    for argument in arguments:
-        if argument in flags:
-            continue
+    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1`, and options anywhere; Hydra wants otherwise.
+
+    Its parser takes overrides in one piece only, so that `a=1 -m b=2` would be an error.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument.startswith("-"):
+            options.append(argument)
+            if argument in TAKE_A_VALUE:
+                options += [value for value in [next(rest, None)] if value is not None]
+        else:
+            overrides.append(argument)
+    spelled = []
+    for argument in overrides:
         bare = argument.lstrip("+")
         if bare.startswith("experiment="):
             spelled.append("+" + bare)
@@ -346,7 +357,7 @@ def _spell(arguments: Sequence[str]) -> list[str]:
             spelled.append("++" + argument)
         else:
             spelled.append(argument)
-    return spelled
+    return options + spelled
 
 
 def _plain(cfg: Any, told: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Progress:
         self.name, self.total, self.source, self.clock = name, total, source, clock
         self.done, self.bad = 0, 0
         self.best: Mapping[str, Any] | None = None
+        self.phase = ""
         self._stream = stream or sys.stderr
         self._live: Any = None
         self._began = self._told = clock()
@@ -56,6 +57,7 @@ class Progress:
     def row(self, row: Mapping[str, Any]) -> None:
         """Count one row of the table."""
         self.done += 1
+        self.phase = ""
         if row["status"] != "ok":
             self.bad += 1
         elif row["output_tput_per_gpu"] is not None and (
@@ -77,6 +79,8 @@ class Progress:
     def line(self) -> str:
         """Return the state as one line of text."""
         parts = [f"{self.name}: {self.done:,}/{self.total:,} ({self.source})"]
+        if self.phase:
+            parts.append(self.phase)
         if self.bad:
             parts.append(f"{self.bad:,} without a number")
         seconds = self.clock() - self._began

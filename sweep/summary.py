@@ -144,7 +144,7 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
                 str(row.concurrency or "unlimited"),
                 f"{row.output_tput_per_gpu:,.0f}",
                 f"{getattr(row, speed):,.1f}",
-                _cell(row.ttft_ms_p99) or "–",
+                f"{row.ttft_ms_p99:,.0f}" if _cell(row.ttft_ms_p99) else "–",
             )
         console.print(table)
     if front["ttft_ms_p99"].isna().any() and streamed:

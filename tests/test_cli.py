@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -95,6 +98,11 @@ def test_plan_explains_and_touches_nothing(tmp_path: Path) -> None:
     assert "GB of weights on each of 2 GPUs, which have 198.7 GB" in done.stdout
     assert "132 are to do" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_status_before_the_first_run(tmp_path: Path) -> None:
+    done = run("status", SMOKE, f"results_dir={tmp_path}/none")
+    assert (done.returncode, done.stdout) == (3, f"{tmp_path}/none/smoke: nothing yet, 4 to do\n")
 
 
 def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
@@ -271,6 +279,46 @@ def test_a_killed_worker_is_told_in_our_words_and_costs_no_row(tmp_path: Path, s
     assert "raylet" not in done.stdout + done.stderr
     frame = sweep.load(tmp_path / "results" / "ds_r1_grid", attempts="all")
     assert frame["point_id"].is_unique and set(frame["status"]) == {"ok"}
+
+
+def test_a_cluster_that_exists_is_joined_and_left_running(tmp_path: Path) -> None:
+    own = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0123456789abcdef" * 4, RAY_USAGE_STATS_ENABLED="0")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tempfile.mkdtemp(prefix="joined-", dir="/tmp")
+    ray = Path(sys.executable).parent / "ray"
+    command = [str(ray), "start", "--head", "--block", f"--port={port}", "--include-dashboard=false", "--num-cpus=2"]
+    head = subprocess.Popen(
+        [*command, f"--temp-dir={folder}"], env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not _listens(port):
+            assert time.monotonic() < deadline and head.poll() is None
+            time.sleep(0.1)
+        token = own["RAY_AUTH_TOKEN"]
+        done = run(
+            SMOKE,
+            f"results_dir={tmp_path}",
+            f"ray.address=127.0.0.1:{port}",
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN=token,
+        )
+        assert done.returncode == 0, done.stderr
+        assert set(sweep.load(tmp_path / "smoke")["status"]) == {"ok"}
+        assert token not in done.stdout + done.stderr
+        assert head.poll() is None
+        assert _listens(port)
+    finally:
+        head.terminate()
+        head.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_two_runs_of_one_sweep_the_second_stops(tmp_path: Path, slow: tuple[str, ...]) -> None:

@@ -73,6 +73,16 @@ def test_both_spellings_of_experiment() -> None:
     assert points(read("experiment=smoke")) == points(read("+experiment=smoke"))
 
 
+def test_options_may_stand_anywhere(own: Path) -> None:
+    cfg = read("+experiment=bands", "--config-dir", str(own), "concurrency=1,2", "-m", "isl=64")
+    assert [(point.tp, point.concurrency, point.isl) for point in points(cfg)] == [
+        (1, 1, 64),
+        (1, 2, 64),
+        (2, 1, 64),
+        (2, 2, 64),
+    ]
+
+
 def test_engine_yaml_gives_settings_and_the_command_line_wins(own: Path) -> None:
     common = ("model=llama-3.1-8b", f"model.engine_config={own}/engine.yaml", "concurrency=1", "num_requests=8")
     (point,) = points(read(*common))

@@ -25,6 +25,7 @@ class Silent:
     """A watcher that keeps what it is told."""
 
     def __init__(self) -> None:
+        self.phase = ""
         self.rows: list[Mapping[str, Any]] = []
         self.said: list[str] = []
 

@@ -40,7 +40,9 @@ FATAL_DEATHS = 2
 
 
 class Watcher(Protocol):
-    """What the driver tells while it runs (sweep.progress.Progress)."""
+    """What the driver tells while it runs (sweep.progress.Progress); `phase` is what it waits for."""
+
+    phase: str
 
     def row(self, row: Mapping[str, Any]) -> None: ...
 
@@ -143,7 +145,9 @@ def run(
         UsageError: the table cannot be written any more, Ray cannot be started, or an actor stays dead.
     """
     with stop_signals() as stopped:
+        watcher.phase = "starting Ray"
         api = ray.connect()
+        watcher.phase = "starting actors"
         remote = api.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=8)(Pool)
         wanted = min(actors, len(deployments)) or 1
         members = [_Member(remote.remote(recorder.backend, backend_config)) for _ in range(wanted)]

@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ class RayStart:
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._over = threading.Event()
+        # requests, which Ray imports, silences this for itself, but a catch_warnings of the main thread can undo that
+        warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
         self._import = threading.Thread(target=_import_ray, daemon=True)
         self._import.start()
 
@@ -129,6 +132,8 @@ class RayStart:
 
 
 def _import_ray() -> None:
+    """Import Ray with what it reads from the environment at that moment: a token of this run only, unless the user
+    gives the one of a cluster to join."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray  # noqa: F401

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 import subprocess
 import tempfile
@@ -19,7 +20,8 @@ from pathlib import Path
 
 SAMPLE_S = 0.1
 PSS_EVERY = 5
-"""Reading PSS makes the kernel walk page tables, so only each fifth sample asks for it."""
+"""Reading PSS makes the kernel walk page tables, so after the first ones only each fifth sample asks for it."""
+PSS_AT_FIRST = 20
 ORPHANS_S = 15.0
 """How long processes may outlive the command before they are killed."""
 PR_SET_CHILD_SUBREAPER = 36
@@ -67,18 +69,19 @@ def measure(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        turn = 0
+        turn, ended = 0, os.pidfd_open(process.pid)
         while process.poll() is None:
             alive = _sample(seen)
             peak_processes = max(peak_processes, len(alive))
-            if turn % PSS_EVERY == 0:
+            if turn < PSS_AT_FIRST or turn % PSS_EVERY == 0:
                 peak_pss = max(peak_pss, sum(map(_pss_bytes, alive)))
             turn += 1
             if time.monotonic() - began > deadline_s:
                 _end_all(seen, at_once=True)
                 raise TimeoutError(f"{' '.join(command)} did not end in {deadline_s:.0f} s")
-            time.sleep(SAMPLE_S)
+            select.select([ended], [], [], SAMPLE_S)
         wall_s = time.monotonic() - began
+        os.close(ended)
         _end_all(seen)
         output.seek(0)
         return Cost(

@@ -5,9 +5,9 @@ python -m tests.benchmarks.overhead [--points 1000] [--peers] [--peers-environme
 Ours is the whole command: Hydra's composition, matrix, plan, Ray, one deployment per point, evidence files and the
 table. The backend answers at once with a recorded report, so that all that is measured is ours.
 
-The marginal CPU per point is the slope between two sizes, a tenth and the whole, so that start-up does not count. Hydra
-composes every job twice, a quarter of a CPU-second in all, so that its launchers run a hundredth and a tenth of the
-points: their times for all of them are extrapolated along the slope, and marked.
+The marginal CPU per point is the slope between two sizes a factor of ten apart, so that start-up does not count. Ours
+is so flat that the larger size must be ten times the points; Tune runs a tenth of the points and all of them; Hydra's
+launchers, which compose every job twice, a hundredth and a tenth, and their times for all are extrapolated and marked.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Way:
 
 
 def ours(points: int, folder: Path) -> list[str]:
-    """Return our command; the seed of the dataset makes the points, because no engine depends on it."""
+    """Return our command; two settings that no engine depends on make the points, in hundreds."""
     return [
         sys.executable,
         "-m",
@@ -82,13 +82,14 @@ def ours(points: int, folder: Path) -> list[str]:
         "run.max_points_per_deployment=1",
         "kv_cache_dtype=auto",
         "concurrency=16",
-        f"matrix.grid.dataset_seed=[{','.join(map(str, range(points)))}]",
+        f"matrix.grid.dataset_seed=[{','.join(map(str, range(100)))}]",
+        f"matrix.grid.warmup=[{','.join(map(str, range(points // 100)))}]",
     ]
 
 
 def ways(points: int, python: Path | None) -> list[Way]:
     """Return what is compared; without an environment of the peers it is ours alone."""
-    found = [Way(name="sweep", command=ours, sizes=(points // 10, points))]
+    found = [Way(name="sweep", command=ours, sizes=(points, 10 * points))]
     if python is None:
         return found
 
@@ -167,26 +168,27 @@ def tell(message: str) -> None:
 def main() -> None:
     """Measure each way at its two sizes and print one Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.overhead", description=__doc__)
-    parser.add_argument("--points", type=int, default=1000, help="how many no-op points (at least 100)")
+    parser.add_argument("--points", type=int, default=1000, help="how many no-op points, in hundreds")
     parser.add_argument("--peers", action="store_true", help="measure Ray Tune and Hydra's launchers too")
     parser.add_argument("--peers-environment", type=Path, help="where the peers are, or are to be installed and kept")
     said = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         wanted = said.peers or said.peers_environment is not None
         python = peers(said.peers_environment or Path(folder)) if wanted else None
-        table = [(way, *(cost_of(way, size) for size in way.sizes)) for way in ways(said.points, python)]
+        table = [(way, cost_of(way, way.sizes[0]), cost_of(way, way.sizes[1])) for way in ways(said.points, python)]
     print(f"overhead, {said.points} no-op points, {os.cpu_count()} CPUs, Ray {importlib.metadata.version('ray')}\n")
     print("| | wall s | CPU s | peak PSS MB | CPU per further point, ms | against Ray Tune |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     slopes = {way.name: (large.cpu_s - small.cpu_s) / (way.sizes[1] - way.sizes[0]) for way, small, large in table}
     tune = next((slope for name, slope in slopes.items() if name.startswith("Ray Tune")), None)
     for way, small, large in table:
-        rest, mark = said.points - way.sizes[1], "" if way.sizes[1] == said.points else "≈ "
-        wall_s = large.wall_s + rest * (large.wall_s - small.wall_s) / (way.sizes[1] - way.sizes[0])
-        cpu_s = large.cpu_s + rest * slopes[way.name]
+        near, size = (small, way.sizes[0]) if way.sizes[0] == said.points else (large, way.sizes[1])
+        rest, mark = said.points - size, "" if size == said.points else "≈ "
+        wall_s = near.wall_s + rest * (large.wall_s - small.wall_s) / (way.sizes[1] - way.sizes[0])
+        cpu_s = near.cpu_s + rest * slopes[way.name]
         ratio = "" if tune is None else f"{slopes[way.name] / tune:.3g}"
         print(
-            f"| {way.name} | {mark}{wall_s:.1f} | {mark}{cpu_s:.1f} | {large.peak_pss_mb:.0f} "
+            f"| {way.name} | {mark}{wall_s:.1f} | {mark}{cpu_s:.1f} | {near.peak_pss_mb:.0f} "
             f"| {slopes[way.name] * 1e3:.2f} | {ratio} |"
         )
     if any(way.sizes[1] < said.points for way, _, _ in table):

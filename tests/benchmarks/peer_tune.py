@@ -5,6 +5,7 @@ python peer_tune.py N
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -37,7 +38,7 @@ def main() -> None:
         num_cpus=CPUS,
         object_store_memory=80 * 2**20,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     with tempfile.TemporaryDirectory() as folder:
         found = tune.Tuner(
@@ -46,7 +47,7 @@ def main() -> None:
             tune_config=tune.TuneConfig(max_concurrent_trials=CPUS, reuse_actors=True),
             run_config=tune.RunConfig(storage_path=folder, name="noop", verbose=0),
         ).fit()
-        numbers = sorted(result.metrics["m0"] for result in found)
+        numbers = sorted(found[i].metrics["m0"] for i in range(len(found)))
     ray.shutdown()
     if numbers != [float(i) for i in range(n)]:
         raise SystemExit(f"{len(numbers)} of {n} trials gave their numbers")
