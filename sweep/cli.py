@@ -216,7 +216,7 @@ def _sweep_id(results: Results) -> str:
 
 
 def _complete(frame: Any, job: _Job) -> bool:
-    ids = {point.point_id for point in job.plan.points}
+    ids = set(job.plan.points)
     rows = frame[(frame["source"] == job.source) & frame["point_id"].isin(ids)]
     return bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids
 

@@ -68,11 +68,11 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would run. `points` and `attempts` are in the order in which they are measured."""
+    """What would run. `points` (by id) and `attempts` are in the order in which they are measured."""
 
     cells: int
     pruned: Mapping[Reason, int]
-    points: tuple[Point, ...]
+    points: Mapping[str, Point]
     done: int
     failed_before: int
     attempts: tuple[Attempt, ...]
@@ -81,7 +81,7 @@ class Plan:
     @property
     def engines(self) -> int:
         """Distinct engines over all points."""
-        return len({point.engine_id for point in self.points})
+        return len({point.engine_id for point in self.points.values()})
 
     @property
     def engine_loads(self) -> int:
@@ -95,7 +95,7 @@ class Plan:
         return tuple(
             name
             for name, setting in SETTINGS.items()
-            if setting.engine and len({getattr(point, name) for point in self.points}) > 1
+            if setting.engine and len({getattr(point, name) for point in self.points.values()}) > 1
         )
 
 
@@ -145,7 +145,7 @@ def make(
     return Plan(
         cells=sum(expansion.cells for _, expansion in expansions),
         pruned=pruned,
-        points=tuple(ordered.values()),
+        points=ordered,
         done=done,
         failed_before=failed,
         attempts=tuple(attempts),

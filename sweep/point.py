@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, get_args, get_type_hints
 
 from sweep.errors import UsageError, nearest
@@ -315,12 +316,12 @@ class Point:
     @property
     def point_id(self) -> str:
         """Sixteen hex digits over every setting that can change the number."""
-        return identity({name: getattr(self, name) for name in SETTINGS})
+        return identity(dict(zip(SETTINGS, _ALL(self), strict=True)))
 
     @property
     def engine_id(self) -> str:
         """Sixteen hex digits over what one loaded engine fixes."""
-        return identity({name: getattr(self, name) for name, setting in SETTINGS.items() if setting.engine})
+        return identity(dict(zip(_ENGINE, _OF_ENGINE(self), strict=True)))
 
     def label(self) -> str:
         """Return a short name for people, for example `1024/1024 tp4 ep4 dp kv=fp8 c=64`; never an identity."""
@@ -344,6 +345,11 @@ def _settings() -> dict[str, Setting]:
 SETTINGS: Mapping[str, Setting] = _settings()
 
 
+_NEUTRAL = {name: setting.neutral for name, setting in SETTINGS.items() if setting.has_neutral}
+_ENGINE = tuple(name for name, setting in SETTINGS.items() if setting.engine)
+_ALL, _OF_ENGINE = attrgetter(*SETTINGS), attrgetter(*_ENGINE)
+
+
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of `value`: keys sorted, no blanks, whole floats written as integers.
 
@@ -357,6 +363,8 @@ def canonical_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int)) or value is None:
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -368,9 +376,5 @@ def _plain(value: Any) -> Any:
 
 def identity(settings: Mapping[str, Any]) -> str:
     """Return the hash of settings; those at their neutral value are left out, the order of keys does not matter."""
-    said = {
-        name: value
-        for name, value in settings.items()
-        if not (name in SETTINGS and SETTINGS[name].has_neutral and SETTINGS[name].neutral == value)
-    }
+    said = {name: value for name, value in settings.items() if name not in _NEUTRAL or _NEUTRAL[name] != value}
     return hashlib.sha256(canonical_json(said).encode()).hexdigest()[:16]

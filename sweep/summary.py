@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN_POINTS = 6
 """Points that `plan` lists at each end of the order."""
+SHOWN_FRONT = 40
+"""Points of one Pareto front that are printed after a run."""
 
 WIDTH_ELSEWHERE = 140
 """Characters of a line where stdout is no terminal."""
@@ -103,7 +105,7 @@ def print_plan(plan: Plan, name: str, source: str) -> None:
 
 
 def _label(point: Point, plan: Plan) -> str:
-    several = len({p.model for p in plan.points}) > 1
+    several = len({p.model for p in plan.points.values()}) > 1
     return f"{point.model} {point.label()}" if several else point.label()
 
 
@@ -112,7 +114,7 @@ def print_status(plan: Plan, frame: Any, *, holder: str | None, folder: Path) ->
     print(f"{folder}: {plan.done:,} done, {len(plan.attempts):,} to do", end="")
     print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "")
     print(f"running: {holder}" if holder else "no run holds this table")
-    mine = frame[frame["point_id"].isin([point.point_id for point in plan.points])]
+    mine = frame[frame["point_id"].isin(list(plan.points))]
     bad = mine[mine["status"] != "ok"]
     for (status, kind, message), rows in bad.groupby(["status", "failure_kind", "failure_message"], dropna=False):
         print(f"  {len(rows):>6,}  {status} ({kind}): {message}")
@@ -125,7 +127,7 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
     from sweep.analysis import pareto
 
     console = _console()
-    mine = frame[frame["point_id"].isin([point.point_id for point in plan.points])]
+    mine = frame[frame["point_id"].isin(list(plan.points))]
     streamed = bool(mine["tps_per_user"].notna().any())
     speed = "tps_per_user" if streamed else "tps_per_user_e2e"  # without streaming only end-to-end times are known
     front = pareto(mine, x=speed, by=("model", "isl", "osl"))
@@ -137,7 +139,7 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
         for column in ("layout", "KV", "concurrency", "tok/s/GPU", "tok/s/user", "TTFT p99 ms"):
             name = "tok/s/user, end to end" if column == "tok/s/user" and not streamed else column
             table.add_column(name, justify="left" if column in ("layout", "KV") else "right")
-        for row in rows.itertuples():
+        for row in rows[:SHOWN_FRONT].itertuples():
             table.add_row(
                 _layout(row),
                 str(row.kv_cache_dtype),
@@ -147,6 +149,8 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
                 f"{row.ttft_ms_p99:,.0f}" if _cell(row.ttft_ms_p99) else "–",
             )
         console.print(table)
+        if len(rows) > SHOWN_FRONT:
+            console.print(f"and {len(rows) - SHOWN_FRONT:,} more")
     if front["ttft_ms_p99"].isna().any() and streamed:
         console.print("– : a P99 needs at least 100 requests", style="dim")
     counts = mine["status"].value_counts()

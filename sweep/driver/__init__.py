@@ -120,7 +120,7 @@ class Recorder:
             failure_message=message,
             exit_code=exit_code,
             config_hash=self.config_hash,
-            log_path=str((folder / "log.txt").relative_to(self.results.folder)),
+            log_path=f"{folder.relative_to(self.results.folder)}/log.txt" if event.log_tail else None,
         )
 
 

@@ -302,7 +302,8 @@ class Results:
     ) -> Path:
         """Keep what the row of an attempt was made from, so that rows can be made again after a parser was mended.
 
-        The three files appear together. They are not synced: after a power cut the row stands and they may be lost.
+        The files appear together; an empty log makes none. They are not synced: after a power cut the row stands and
+        they may be lost.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -315,7 +316,8 @@ class Results:
             if report is not None:
                 _put(f"{made}/report.json", json.dumps(report))
             _put(f"{made}/env.json", json.dumps(environment, default=str))
-            _put(f"{made}/log.txt", log_tail)
+            if log_tail:
+                _put(f"{made}/log.txt", log_tail)
             try:
                 os.rename(made, final)
             except OSError as error:

@@ -47,7 +47,7 @@ def main() -> None:
             tune_config=tune.TuneConfig(max_concurrent_trials=CPUS, reuse_actors=True),
             run_config=tune.RunConfig(storage_path=folder, name="noop", verbose=0),
         ).fit()
-        numbers = sorted(found[i].metrics["m0"] for i in range(len(found)))
+        numbers = sorted((found[i].metrics or {})["m0"] for i in range(len(found)))
     ray.shutdown()
     if numbers != [float(i) for i in range(n)]:
         raise SystemExit(f"{len(numbers)} of {n} trials gave their numbers")
