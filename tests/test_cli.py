@@ -53,16 +53,16 @@ def wait_for_rows(folder: Path, rows: int, process: subprocess.Popen[str]) -> in
     raise AssertionError(f"no {rows} rows in time")
 
 
-def ray_leftovers() -> list[str]:
-    """Processes and folders of a Ray that one of ours started."""
-    folders = [str(path) for path in Path("/tmp").glob("sweep-*")]
+def ray_leftovers(pid: int) -> list[str]:
+    """Processes and folders of the Ray that this process of ours started."""
+    folders = [str(path) for path in Path(tempfile.gettempdir()).glob(f"sweep-ray-{pid}-*")]
     processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if "/sweep-" in text and "raylet" in text:
+        if f"/sweep-ray-{pid}-" in text:
             processes.append(text)
     return folders + processes
 
@@ -336,4 +336,4 @@ def test_two_runs_of_one_sweep_the_second_stops(tmp_path: Path, slow: tuple[str,
     assert "the same command" in err and "Traceback" not in err
     assert 0 < len(sweep.load(folder)) < 132
     assert str(len(sweep.load(folder))) + " rows of this run are kept" in err
-    assert not ray_leftovers()
+    assert not ray_leftovers(first.pid)

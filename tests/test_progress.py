@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 from typing import Any
 
 import pytest
@@ -78,7 +79,9 @@ def test_in_a_terminal_it_is_one_line(columns: int, shown: str, monkeypatch: pyt
         with Progress(name="grid", total=2, source="simulated", stream=terminal) as progress:
             progress.row(row())
         terminal.flush()
-        text = os.read(leader, 65536).decode()
+        text = ""
+        while shown not in text and select.select([leader], [], [], 5)[0]:
+            text += os.read(leader, 65536).decode()
     os.close(leader)
     assert shown in text
     assert "━" in text

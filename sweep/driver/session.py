@@ -109,7 +109,8 @@ class RayStart:
         while not self._ready.wait(TURN_S):
             pass  # also after a signal: half a Ray cannot be shut down
         if self._error is not None:
-            raise UsageError(f"Ray cannot be started: {self._error}") from self._error
+            reason = str(self._error).strip().splitlines() or [type(self._error).__name__]
+            raise UsageError(f"Ray cannot be started or joined: {reason[-1]}") from self._error
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():  # Ray puts its own in place
                 signal.signal(number, handler)
