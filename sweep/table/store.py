@@ -302,7 +302,7 @@ class Results:
     ) -> Path:
         """Keep what the row of an attempt was made from, so that rows can be made again after a parser was mended.
 
-        The files appear together; an empty log makes none. They are not synced: after a power cut the row stands and
+        The files appear together; what is empty makes none. They are not synced: after a power cut the row stands and
         they may be lost.
 
         Raises:
@@ -315,7 +315,8 @@ class Results:
             made.mkdir()
             if report is not None:
                 _put(f"{made}/report.json", json.dumps(report))
-            _put(f"{made}/env.json", json.dumps(environment, default=str))
+            if environment:
+                _put(f"{made}/env.json", json.dumps(environment, default=str))
             if log_tail:
                 _put(f"{made}/log.txt", log_tail)
             try:
