@@ -74,15 +74,15 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from sweep import config
+    from sweep import composition
 
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
-        config.read(arguments)
+        composition.read(arguments)
         return OK
     from sweep import driver, summary
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
-    cfg = config.read(arguments)
+    cfg = composition.read(arguments)
     if cfg is None:
         return OK
     results = _results(cfg)
@@ -128,10 +128,10 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None
 
 
 def _plan(arguments: list[str]) -> int:
-    from sweep import config, summary
+    from sweep import composition, summary
 
     as_json = "--json" in arguments
-    cfg = config.read([argument for argument in arguments if argument != "--json"])
+    cfg = composition.read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
         return OK
     results = _results(cfg)
@@ -144,9 +144,9 @@ def _plan(arguments: list[str]) -> int:
 
 
 def _status(arguments: list[str]) -> int:
-    from sweep import config, summary
+    from sweep import composition, summary
 
-    cfg = config.read(arguments)
+    cfg = composition.read(arguments)
     if cfg is None:
         return OK
     results = _results(cfg)

@@ -13,10 +13,12 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 
-from sweep.config import SWEPT_GROUPS
 from sweep.errors import UsageError, nearest
 from sweep.matrix import replace_axes
 from sweep.point import SETTINGS
+
+SWEPT_GROUPS = ("model", "workload", "bench")
+"""Groups that -m may sweep; each choice is composed once and the matrices are concatenated."""
 
 
 class OneSweep(Sweeper):
@@ -60,7 +62,7 @@ class OneSweep(Sweeper):
 
 def _check(swept: dict[str, Any], arguments: Sequence[str]) -> None:
     for key, values in swept.items():
-        if (key in SETTINGS and key not in SWEPT_GROUPS) or key in SWEPT_GROUPS or key.startswith("engine."):
+        if key in SWEPT_GROUPS or key in SETTINGS or key.startswith("engine."):
             continue
         if key in ("experiment", "backend"):
             plus = "+" if key == "experiment" else ""

@@ -31,7 +31,9 @@ PACKAGES = {"aisimulate_core": "aisimulate", "aiconfigurator_core": "aiconfigura
 DATABASE_VERSION = "1.3.0rc20"
 """The database's `current` slot of TensorRT-LLM; there are no tables of the 1.2 that the default image holds, and dense
 models differ by 10 %, MoE models by up to a third between the two."""
-MISSING_EXTRA = "predictions need NVIDIA's operator database; install it with: pip install 'sweep[predict]'"
+MISSING_EXTRA = (
+    "predictions need NVIDIA's operator database, the extra `predict`: pip install aiconfigurator-core==0.12.0"
+)
 
 SYSTEMS = {"gb200": "gb200", "b200": "b200_sxm", "h200": "h200_sxm", "h100": "h100_sxm"}
 KV_QUANT = {KvCacheDtype.FP8: "fp8", KvCacheDtype.AUTO: "bfloat16", KvCacheDtype.NVFP4: "fp8"}

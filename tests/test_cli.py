@@ -145,7 +145,7 @@ def test_without_the_database_the_pip_line_is_told(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(hidden)
     done = run(SMOKE, f"results_dir={tmp_path}", PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert done.returncode == 2
-    assert "pip install 'sweep[predict]'" in done.stderr
+    assert "pip install aiconfigurator-core==" in done.stderr
 
 
 # ---------------------------------------------------------------------------------------------------------- with Ray

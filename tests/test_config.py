@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweep import config, matrix
+from sweep import composition, config, matrix
 from sweep.config import SweepConfig
 from sweep.errors import UsageError
 
@@ -16,7 +16,7 @@ GRID = "+experiment=ds_r1_grid"
 
 
 def read(*arguments: str) -> SweepConfig:
-    found = config.read(list(arguments))
+    found = composition.read(list(arguments))
     assert found is not None
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweep import config, matrix, predict
+from sweep import composition, config, matrix, predict
 from sweep.errors import Infeasible, NoPrediction
 from sweep.point import Bench, GpuType, KvCacheDtype, Modality, Model, Point, Precision, PredictAs
 from sweep.predict import step_times
@@ -141,7 +141,7 @@ def test_other_gpus_have_other_times() -> None:
 
 @pytest.mark.parametrize("slug", sorted(path.stem for path in (config.SHIPPED / "conf" / "model").glob("*.yaml")))
 def test_every_shipped_model_is_predicted_or_says_that_it_is_not(slug: str) -> None:
-    cfg = config.read(["-m", f"model={slug}", "tp=1,2,4", "concurrency=8", "num_requests=16"])
+    cfg = composition.read(["-m", f"model={slug}", "tp=1,2,4", "concurrency=8", "num_requests=16"])
     assert cfg is not None
     (part,) = cfg.parts
     found = matrix.expand(part.matrix, part.settings, part.model, predict.too_big).points

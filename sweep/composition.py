@@ -1,0 +1,263 @@
+"""Hydra composes the configuration; here its words become ours.
+
+Hydra only composes: its launchers and working folders are off, the sweep of `-m` is ours (multirun.py), and what it
+raises is told as one sentence that names the nearest key that exists. Nothing here touches a cluster or a GPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweep.config import SHIPPED, SweepConfig
+from sweep.errors import UsageError, nearest
+from sweep.matrix import pin
+from sweep.point import SETTINGS
+
+PINNING_GROUPS = ("workload", "bench")
+"""Groups whose files set settings: choosing one on the command line pins these."""
+TAKE_A_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
+"""Hydra's options that are followed by a value."""
+FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.")
+"""Sections with free keys: Hydra wants `++` before a new key there, people should not have to know."""
+
+
+@dataclass
+class _ModelSchema:
+    id: str = "???"
+    precision: str = "???"
+    weights_gb: float = "???"  # type: ignore[assignment]
+    kv_cache_dtype: str | None = None
+    moe: bool = False
+    mtp: bool = False
+    engine_config: str = "???"
+    predict_as: dict[str, str | None] | None = None
+
+
+@dataclass
+class _RunSchema:
+    nodes: int | None = None
+    repeats: int = 1
+    max_points_per_deployment: int | None = None
+
+
+@dataclass
+class _RaySchema:
+    address: str | None = None
+    actors: int | None = None
+
+
+@dataclass
+class _MatrixSchema:
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    zip: dict[str, list[Any]] = field(default_factory=dict)
+    concat: list[Any] = field(default_factory=list)
+    derive: dict[str, Any] = field(default_factory=dict)
+    require: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+
+
+def _schema() -> type:
+    """Return the closed schema of the root: the sections, and every setting of Point (checked by its declaration)."""
+    sections: list[Any] = [
+        ("name", str, "single"),
+        ("results_dir", str, "results"),
+        ("rerun", str | None, None),
+        ("run", _RunSchema, field(default_factory=_RunSchema)),
+        ("backend", Any, None),
+        ("ray", _RaySchema, field(default_factory=_RaySchema)),
+        ("matrix", _MatrixSchema, field(default_factory=_MatrixSchema)),
+        ("engine", dict[str, Any], field(default_factory=dict)),
+        ("model", _ModelSchema, field(default_factory=_ModelSchema)),
+    ]
+    settings: list[Any] = [(name, Any, None) for name in SETTINGS if name not in ("model", "engine")]
+    return make_dataclass("SweepSchema", sections + settings)
+
+
+def read(arguments: Sequence[str]) -> SweepConfig | None:
+    """Compose the configuration from Hydra's command line.
+
+    Returns None where Hydra has answered by itself (--help, --cfg, --info, --version, tab completion).
+
+    Raises:
+        UsageError: anything in a file or an override that is not right.
+    """
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.plugins import Plugins
+
+    from hydra_plugins.sweep_multirun.sweeper import OneSweep  # type: ignore[import-untyped, unused-ignore]
+
+    Plugins.instance().register(OneSweep)
+    ConfigStore.instance().store(name="schema", node=_schema())
+    composed: list[tuple[Any, Any]] = []
+
+    @hydra.main(version_base="1.3", config_path=str((SHIPPED / "conf").resolve()), config_name="config")
+    def collect(cfg: Any) -> None:  # only collects: Hydra prints a line of its own about what is raised in here
+        composed.append((cfg, copy.deepcopy(HydraConfig.get())))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's exceptions reach us as they are, instead of exit 1 with a trace
+    before, sys.argv = sys.argv, ["python -m sweep", *_spell(arguments)]
+    try:
+        collect()
+        plain = [_plain(cfg, told) for cfg, told in composed]
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(_translate(error)) from error
+    finally:
+        sys.argv = before
+    if not plain:
+        return None
+    first = plain[0]
+    results_dir = Path(first["results_dir"])
+    if first["rerun"]:
+        return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir)
+    shared = {key: first[key] for key in ("name", "run", "backend", "ray")}
+    parts = [
+        {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun")} for part in plain
+    ]
+    return SweepConfig.of(shared | {"parts": parts}, results_dir)
+
+
+def _spell(arguments: Sequence[str]) -> list[str]:
+    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1`, and options anywhere; Hydra wants otherwise.
+
+    Its parser takes overrides in one piece only, so that `a=1 -m b=2` would be an error.
+    """
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument.startswith("-"):
+            options.append(argument)
+            if argument in TAKE_A_VALUE:
+                options += [value for value in [next(rest, None)] if value is not None]
+        else:
+            overrides.append(argument)
+    spelled = []
+    for argument in overrides:
+        bare = argument.lstrip("+")
+        if bare.startswith("experiment="):
+            spelled.append("+" + bare)
+        elif bare.startswith("rerun="):
+            spelled.append(bare)
+        elif argument.startswith(FREE_PREFIXES):
+            spelled.append("++" + argument)
+        else:
+            spelled.append(argument)
+    return options + spelled
+
+
+def _plain(cfg: Any, told: Any) -> dict[str, Any]:
+    """Return one composition as plain data, its pins applied, its engine YAML read in; `told` is Hydra's own node."""
+    from omegaconf import OmegaConf
+
+    if cfg.rerun is None and (missing := OmegaConf.missing_keys(cfg)):
+        raise UsageError(f"{', '.join(sorted(missing))} must be given")
+    part: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if part["rerun"]:
+        return part
+    known = {f.name for f in fields(_schema())}
+    for key in part:
+        if key not in known:  # `+key=1` is how Hydra lets an unknown key in
+            raise UsageError(f"{key} is unknown{_nearest_key(key)}")
+    part["matrix"] = pin(part["matrix"], _pins(list(told.overrides.task), told.runtime))
+    part["engine_yaml"] = _read_engine_config(part["model"]["engine_config"])
+    return part
+
+
+def _pins(overrides: Sequence[str], runtime: Any) -> list[str]:
+    """Return the settings that the command line gave one value: by name, or by choosing a group that sets them."""
+    pinned: list[str] = []
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if key in PINNING_GROUPS:
+            pinned += _settings_of_group(key, runtime)
+        elif key in SETTINGS or key.startswith("engine."):
+            pinned.append(key)
+    return pinned
+
+
+def _settings_of_group(group: str, runtime: Any) -> list[str]:
+    choice = runtime.choices[group]
+    for source in runtime.config_sources:
+        path = Path(source.path) / group / f"{choice}.yaml"
+        if source.schema == "file" and path.exists():
+            return [key for key in yaml.safe_load(path.read_text()) or {} if key in SETTINGS]
+    return []
+
+
+def _read_engine_config(name: str) -> str:
+    shipped = SHIPPED / "trtllm-configs"
+    for path in (Path(name), shipped / name):
+        if path.is_file():
+            return path.read_text()
+    have = sorted(path.name for path in shipped.glob("*.yaml"))
+    raise UsageError(f"model.engine_config: no file {name}, here or in {shipped}{nearest(name, have)}")
+
+
+def _stored(results_dir: Path, rerun: str, first: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the resolved configuration that an earlier run kept, to repeat it."""
+    from sweep.table import find_config
+
+    stored = dict(find_config(results_dir, rerun))
+    return {key: value for key, value in stored.items() if key != "pruned"} | {"ray": first["ray"]}
+
+
+# ------------------------------------------------------------------------------------------------ Hydra's words, ours
+
+
+def _translate(error: BaseException) -> str:
+    """Return one message for what Hydra, OmegaConf or the YAML parser raised."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+    chain = [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
+        chain.append(inner)
+    said = " ".join(str(error).split())
+    for link in chain:
+        if isinstance(link, MissingConfigException) and link.missing_cfg_file:
+            group, _, choice = link.missing_cfg_file.rpartition("/")
+            options = sorted(link.options or ())
+            have = f"; there are {', '.join(options)}" if options else ""
+            return f"{group or 'config'} {choice} does not exist{nearest(choice, options)}{have}"
+        if isinstance(link, (ConfigKeyError, ConfigAttributeError)) and link.full_key:
+            place = f" (in {found})" if (found := _file_of(said)) else ""
+            return f"{link.full_key} is unknown{_nearest_key(str(link.full_key))}{place}"
+        if isinstance(link, OmegaConfBaseException) and link.full_key:
+            reason = " ".join(str(link.msg or link).split()).split(" full_key:")[0]
+            override = (
+                said.removeprefix("Error merging override ").lstrip("+") if said.startswith("Error merging") else ""
+            )
+            return f"{override or link.full_key}: {reason}"
+        if isinstance(link, yaml.YAMLError):
+            return f"a configuration file is no YAML: {' '.join(str(link).split())}"
+        if isinstance(link, OverrideParseException):
+            reason = " ".join(str(link).split()).split(" See https")[0]
+            return f"the override {link.override!r} cannot be read (quote it as Hydra wants it): {reason}"
+    if "Could not override" in said or "Could not append" in said:
+        key = said.split("'")[1]
+        return f"{key} is unknown{_nearest_key(key)}"
+    return said
+
+
+def _file_of(said: str) -> str:
+    return said.split("'")[1] + ".yaml" if said.startswith("In '") else ""
+
+
+def _nearest_key(key: str) -> str:
+    sections = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
+    known = [*SETTINGS, "name", "results_dir", "experiment", "workload", "backend", "model"]
+    known += [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]
+    axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
+    return nearest(key, known) or axis
