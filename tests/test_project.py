@@ -173,3 +173,14 @@ def test_ci_calls_make_and_nothing_else() -> None:
     commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
     assert commands[0] == "set -euo pipefail"
     assert {line.split()[0] for line in commands[1:]} <= {"cd", "make"}
+
+
+def test_the_public_names_are_there_and_told() -> None:
+    import sweep
+
+    assert set(sweep.__all__) == {"Point", "__version__", "load", "pareto"}
+    assert dir(sweep) == sorted(sweep.__all__)
+    for name in sweep.__all__:
+        assert getattr(sweep, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        _ = sweep.lod  # type: ignore[attr-defined]

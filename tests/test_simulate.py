@@ -92,6 +92,15 @@ def test_a_long_prompt_is_chunked_or_runs_alone() -> None:
         assert told["streaming_metrics"]["avg_ttft_ms"] == pytest.approx(steps * 1 + 25.0)
 
 
+def test_a_prompt_as_long_as_a_step_waits_for_the_batch_to_drain_without_chunking() -> None:
+    """trtllm-bench's own heuristic adds the batch size to max_num_tokens for this reason."""
+    load: dict[str, Any] = {"isl": 1000, "osl": 50, "concurrency": 2, "num_requests": 8, "chunked_prefill": False}
+    starved, roomy = run(max_num_tokens=1000, **load), run(max_num_tokens=1000 + 64, **load)
+    assert starved["request_info"]["avg_num_concurrent_requests"] > 1.5
+    assert starved["streaming_metrics"]["ttft_percentiles"]["maximum"] > 50  # a whole decode of the other one
+    assert roomy["streaming_metrics"]["ttft_percentiles"]["maximum"] < 50
+
+
 def test_a_small_pool_makes_requests_wait() -> None:
     room = Linear(kv_tokens=4 * 128)  # four requests of 111 tokens, in blocks of 32
     wide, narrow = run(concurrency=16, num_requests=64), run(room, concurrency=16, num_requests=64)

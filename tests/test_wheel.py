@@ -75,3 +75,9 @@ def test_help_and_plan_work_elsewhere(installed: Path, tmp_path: Path) -> None:
     planned = run(installed / "python", "-m", "sweep", "plan", "+experiment=smoke", cwd=tmp_path)
     assert planned == run(installed / "sweep", "plan", "+experiment=smoke", cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_sweep_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
+    told = run(installed / "python", "-m", "sweep", "+experiment=smoke", cwd=tmp_path)
+    assert "4 ok" in told
+    assert len(list((tmp_path / "results" / "smoke" / "raw").glob("*/*/report.json"))) == 4
