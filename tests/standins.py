@@ -30,6 +30,8 @@ class Standin:
     in_process: ClassVar[bool] = True
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        if config.get("broken"):
+            raise ValueError("the backend cannot be made")
         self.config = config
         self.report = json.loads(REPORT.read_text())
         self.cancelled = False

@@ -14,6 +14,7 @@ import pytest
 from sweep import driver, plan
 from sweep.backends import Ended, PointDone, PointFailed
 from sweep.driver.pool import Pool
+from sweep.errors import UsageError
 from sweep.matrix import expand
 from sweep.table import Results, Source
 from tests.test_matrix import CHECKED, LLAMA
@@ -123,6 +124,11 @@ def test_a_killed_actor_loses_nothing_and_repeats_nothing(tmp_path: Path, ray_st
 def test_a_point_that_kills_its_process_each_time_is_given_up(tmp_path: Path, ray_start: driver.RayStart) -> None:
     frame, _ = drive(tmp_path / "r", ray_start, points=12, kill_at=6)
     assert failures(frame) == {6: ("worker_died", "the worker process died 2 times at this point alone")}
+
+
+def test_a_backend_that_cannot_be_made_is_told_at_once(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    with pytest.raises(UsageError, match=r"the backend cannot be made"):
+        drive(tmp_path / "r", ray_start, broken=True)
 
 
 def test_a_pool_is_plain_python_and_tells_again_what_is_not_acknowledged() -> None:

@@ -216,6 +216,8 @@ class _Drive:
     def collect(self) -> None:
         """Write what has ended already; what has not is left for the next run."""
         for member in self.members:
+            if not member.carries:
+                continue
             try:
                 batch = self.api.get(member.actor.poll.remote(member.acknowledged, 0.0), timeout=5)
             except self.api.exceptions.RayError:
@@ -224,6 +226,8 @@ class _Drive:
 
     def _revive(self, member: _Member, error: Exception) -> None:
         """Give a restarted actor all that has no row yet, or give up what keeps killing it."""
+        if "creation task" in str(error):
+            raise UsageError(f"the backend cannot be started: {str(error).strip().splitlines()[-1]}") from error
         now = self.clock()
         member.lost_since = now if member.lost_since is None else member.lost_since
         if now - member.lost_since > RESTART_S:
