@@ -115,9 +115,14 @@ def print_status(plan: Plan, frame: Any, *, holder: str | None, folder: Path) ->
     print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "")
     print(f"running: {holder}" if holder else "no run holds this table")
     mine = frame[frame["point_id"].isin(list(plan.points))]
-    bad = mine[mine["status"] != "ok"]
-    for (status, kind, message), rows in bad.groupby(["status", "failure_kind", "failure_message"], dropna=False):
-        print(f"  {len(rows):>6,}  {status} ({kind}): {message}")
+    print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")
+
+
+def without_a_number(frame: Any) -> list[str]:
+    """Return one line per reason why rows have no number."""
+    bad = frame[frame["status"] != "ok"]
+    groups = bad.groupby(["status", "failure_kind", "failure_message"], dropna=False)
+    return [f"  {len(rows):>6,}  {status} ({kind}): {message}" for (status, kind, message), rows in groups]
 
 
 def print_result(frame: Any, plan: Plan, folder: Path) -> None:
@@ -155,6 +160,8 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
         console.print("– : a P99 needs at least 100 requests", style="dim")
     counts = mine["status"].value_counts()
     console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
+    for line in without_a_number(mine):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if (mine["source"] == "simulated").any():
         console.print("These rows are predictions of a simulator; no GPU was used.", style="bold yellow")
     console.print(f"\nTable: {folder / 'table'}\n", highlight=False, soft_wrap=True)

@@ -224,6 +224,7 @@ def test_a_new_axis_value_runs_only_the_new_points(smoke: tuple[Path, subprocess
 def test_a_model_without_data_gets_infeasible_rows(tmp_path: Path) -> None:
     done = run(SMOKE, "model.predict_as=null", f"results_dir={tmp_path}")
     assert done.returncode == 3
+    assert "4  infeasible (no_prediction): the operator database has nothing near meta-llama" in done.stdout
     frame = sweep.load(tmp_path / "smoke")
     assert set(frame["status"]) == {"infeasible"} and set(frame["attempt"]) == {0}
     assert frame["failure_message"].str.len().min() > 10
