@@ -6,8 +6,8 @@ raises becomes Infeasible (the engine cannot run) or NoPrediction (nothing is kn
 the network: a model that is not bundled is refused before the package could try to download it.
 
 Its traps, all met here: a version must always be given; FP8 attention kernels are inferred from the checkpoint and may
-not exist (MLA on gb200); attention DP is spelled tp=1, dp=tp; warnings reach stderr; an assertion reports heads that tp
-does not divide.
+not exist (MLA on gb200); attention DP is spelled tp=1, dp=tp, and accepted for dense models too; a mixed step divides
+context attention by ceil(isl / tokens); warnings reach stderr; an assertion reports heads that tp does not divide.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import importlib.metadata
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sweep.errors import Infeasible, NoPrediction, UsageError
 from sweep.point import SETTINGS, KvCacheDtype, Model, Point, PredictAs
@@ -42,6 +42,8 @@ FP8 scale per 16 values, against 8 bits)."""
 NVFP4_CAPACITY = 16 / 9
 KEPT_ENGINES = 64
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
@@ -58,20 +60,38 @@ class StepTimes:
     handle: Any
 
     def decode_ms(self, batch: int, kv_len: int) -> float:
-        """Return the latency of one decode step of `batch` sequences at a mean KV length of `kv_len` tokens."""
-        return float(self.handle.decode_step_latency(batch, max(1, kv_len - 1), 2))
+        """Return the latency of one decode step of `batch` sequences at a mean KV length of `kv_len` tokens.
+
+        Raises:
+            NoPrediction: the database has no data there; so do the other two.
+        """
+        return _translated(lambda: float(self.handle.decode_step_latency(batch, max(1, kv_len - 1), 2)))
 
     def prefill_ms(self, prompts: int, isl: int) -> float:
         """Return the latency of one step that holds `prompts` whole prompts and nothing else."""
-        return float(self.handle.predict_prefill_latency(prompts, isl))
+        return _translated(lambda: float(self.handle.predict_prefill_latency(prompts, isl)))
 
-    def mixed_ms(self, context_tokens: int, decodes: int, isl: int, kv_len: int) -> float:
-        """Return the latency of a step with `context_tokens` of prompts and `decodes` sequences of length `kv_len`.
+    def mixed_ms(self, prompts: int, isl: int, chunks: Sequence[tuple[int, int]], decodes: int, kv_len: int) -> float:
+        """Return the latency of a step of whole prompts, chunks of others, and `decodes` sequences of length `kv_len`.
 
-        isl must not exceed context_tokens for whole prompts: the database divides the cost of context attention by
-        ceil(isl / context_tokens).
+        chunks: (tokens, tokens of the same prompt computed before); attention reads the earlier ones again.
+
+        The layers outside attention see the sum of tokens; attention is the sum over whole prompts, chunks and decodes.
+        The database's own mixed step knows one prompt length only and spreads the attention of a prompt that is longer
+        than the step evenly over ceil(isl / tokens) steps: 8128 of 8192 tokens would cost half.
         """
-        return float(self.handle.mixed_step_latency(context_tokens, decodes, isl, max(2, 2 * (kv_len - isl))))
+        return _translated(lambda: self._mixed_ms(prompts, isl, chunks, decodes, max(kv_len, isl + 1)))
+
+    def _mixed_ms(self, prompts: int, isl: int, chunks: Sequence[tuple[int, int]], decodes: int, kv_len: int) -> float:
+        breakdown, whole = self.handle.mixed_step_breakdown, prompts * isl
+        tokens = whole + sum(chunk for chunk, _ in chunks)
+        total, outside, _, decoding = breakdown(tokens, decodes, isl, 2 * (kv_len - isl))
+        if not chunks:
+            return float(total)
+        attention = breakdown(whole, 0, isl, 2)[2] if prompts else 0.0
+        for chunk, before in chunks:
+            attention += breakdown(before + chunk, 0, before + chunk, 2, before)[2]
+        return float(outside + decoding + attention)
 
 
 def available() -> bool:
@@ -116,7 +136,7 @@ def too_big(point: Point, model: Model) -> str | None:
     logging.getLogger(package).setLevel(logging.ERROR)
     engine = {name: getattr(point, name) for name in _RELEVANT}
     try:
-        _check_bundled(package, stand_in)
+        _check(package, engine, model, stand_in)
         arguments = _arguments(engine, model, stand_in) | {"fmha_quant_mode": stand_in.fmha}
         _translated(lambda: _memory(package, engine, arguments, stand_in))
     except Infeasible as error:
@@ -153,7 +173,7 @@ def _load(engine: Mapping[str, Any], model: Model) -> StepTimes:
         raise NoPrediction("how many draft tokens of multi-token prediction are accepted is not modelled")
     package = _package()
     logging.getLogger(package).setLevel(logging.ERROR)  # its warnings otherwise reach stderr through lastResort
-    _check_bundled(package, stand_in)
+    _check(package, engine, model, stand_in)
     arguments = _arguments(engine, model, stand_in)
     compiled, fmha = _translated(lambda: _compile(package, engine, arguments, stand_in))
     memory = _translated(lambda: _memory(package, engine, arguments | {"fmha_quant_mode": fmha}, stand_in))
@@ -224,7 +244,7 @@ def _memory(
     return found
 
 
-def _translated(ask: Callable[[], Any]) -> Any:
+def _translated(ask: Callable[[], T]) -> T:
     """Ask the database; the one place where its exceptions become ours."""
     try:
         return ask()
@@ -245,13 +265,24 @@ def _in_gb(said: str) -> str:
     return re.sub(r"(?:bytes|capacity)?=?\b(\d{9,})\b", lambda found: f"{int(found[1]) / 1e9:.1f} GB", said)
 
 
-def _check_bundled(package: str, stand_in: PredictAs) -> None:
-    """Refuse what the package would look for on the network."""
+def _check(package: str, engine: Mapping[str, Any], model: Model, stand_in: PredictAs) -> None:
+    """Refuse what the package would look for on the network, or would answer although it makes no sense."""
     spec = importlib.util.find_spec(package)
     places = spec.submodule_search_locations if spec is not None else None
     name = f"{stand_in.model.replace('/', '--')}_config.json"
     if places and not any((Path(place) / "model_configs" / name).exists() for place in places):
         raise NoPrediction(f"the operator database does not bundle {stand_in.model}")
+    if engine["attention_dp"] and not model.moe:
+        raise NoPrediction(f"attention DP only replicates a model without expert layers, and {model.id} is dense")
+    experts = _translated(lambda: bool(_sdk(package, "models").check_is_moe(stand_in.model)))
+    if experts != model.moe:
+        raise NoPrediction(
+            f"{model.id} is declared {_kind(model.moe)}, but the database's {stand_in.model} is {_kind(experts)}"
+        )
+
+
+def _kind(experts: bool) -> str:
+    return "MoE" if experts else "dense"
 
 
 @lru_cache(maxsize=1)
@@ -262,5 +293,5 @@ def _package() -> str:
     raise UsageError(MISSING_EXTRA)
 
 
-def _sdk(package: str) -> Any:
-    return importlib.import_module(f"{package}.sdk")
+def _sdk(package: str, module: str = "") -> Any:
+    return importlib.import_module(f"{package}.sdk{f'.{module}' if module else ''}")

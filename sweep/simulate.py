@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from sweep.errors import Infeasible
 from sweep.point import UNLIMITED, Bench, KvCacheDtype, Point
 
-SIMULATOR_VERSION = "1"
+SIMULATOR_VERSION = "2"
 """Raised with every change that changes a number: rows of older versions are simulated again."""
 
 KV_BLOCK_TOKENS = 32
@@ -36,7 +36,11 @@ PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
 class Steps(Protocol):
-    """What the simulation needs to know of an engine (sweep.predict.StepTimes)."""
+    """What the simulation needs to know of an engine (sweep.predict.StepTimes).
+
+    `mixed_ms` prices a step of `prompts` whole prompts, chunks of others as (tokens, tokens of that prompt computed
+    before), and `decodes` running sequences of mean length kv_len.
+    """
 
     @property
     def kv_tokens(self) -> int: ...
@@ -45,7 +49,9 @@ class Steps(Protocol):
 
     def prefill_ms(self, prompts: int, isl: int) -> float: ...
 
-    def mixed_ms(self, context_tokens: int, decodes: int, isl: int, kv_len: int) -> float: ...
+    def mixed_ms(
+        self, prompts: int, isl: int, chunks: Sequence[tuple[int, int]], decodes: int, kv_len: int
+    ) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,10 @@ def simulate(point: Point, steps: Steps) -> dict[str, Any]:
     """Return the report that trtllm-bench 1.2.0rc2 would write for this point on an engine with these step times.
 
     Raises:
-        Infeasible: one request is larger than the KV pool.
+        Infeasible: one request is longer than max_seq_len or larger than the KV pool.
     """
+    if point.isl + point.osl > point.max_seq_len:
+        raise Infeasible(f"isl + osl = {point.isl + point.osl} tokens are more than max_seq_len {point.max_seq_len}")
     lanes = point.pp * (point.tp if point.attention_dp else 1)
     outcomes: Counter[Outcome] = Counter()
     total_ms = 0.0
@@ -96,17 +104,17 @@ def _lane(point: Point, steps: Steps, slots: int, requests: int) -> tuple[float,
         raise Infeasible(
             f"isl + osl = {isl + osl} tokens are more than the KV pool of {steps.kv_tokens} tokens (per rank) holds"
         )
-    most = min(point.max_batch_size, capacity)
+    most = min(1 if point.bench == Bench.LATENCY else point.max_batch_size, capacity)
 
     @cache
     def decode_ms(batch: int, kv: int) -> float:
         return steps.decode_ms(batch, max(1, kv * STRIDE_STEPS + STRIDE_STEPS // 2))
 
     @cache
-    def context_ms(tokens: int, decodes: int, kv: int) -> float:
-        if not decodes and tokens >= isl:
-            return steps.prefill_ms(max(1, round(tokens / isl)), isl)
-        return steps.mixed_ms(tokens, decodes, isl, max(isl + 1, kv * STRIDE_STEPS + STRIDE_STEPS // 2))
+    def context_ms(prompts: int, chunks: tuple[tuple[int, int], ...], decodes: int, kv: int) -> float:
+        if not decodes and not chunks:
+            return steps.prefill_ms(prompts, isl)
+        return steps.mixed_ms(prompts, isl, chunks, decodes, max(isl + 1, kv * STRIDE_STEPS + STRIDE_STEPS // 2))
 
     now_ms, step, submitted, running, kv_sum, progress = 0.0, 0, min(slots, requests), 0, 0, 0
     waiting = deque([(submitted, 0.0)])  # (requests, arrival), oldest first
@@ -117,22 +125,24 @@ def _lane(point: Point, steps: Steps, slots: int, requests: int) -> tuple[float,
         budget = point.max_num_tokens - running
         queued = sum(count for count, _ in waiting)
         room = min(queued, most - running)
-        admitted = context = 0
+        admitted = prompts = 0
+        chunks: tuple[tuple[int, int], ...] = ()  # (tokens, tokens of the same prompt before)
         if room > 0 and budget > 0:
-            whole = (budget + progress) // isl
-            admitted = min(room, whole)
-            context = admitted * isl - (progress if admitted else 0)
+            left = budget
+            admitted = prompts = min(room, (budget + progress) // isl)
             if admitted:
-                progress = 0
-            if chunked and admitted < room and budget > context:
-                part = budget - context
-                progress, context = progress + part, budget
-            if not context and not running:  # a lone prompt that fits no step runs all the same
-                admitted, context = 1, isl
+                left -= admitted * isl - progress
+                if progress:
+                    prompts, chunks, progress = admitted - 1, ((isl - progress, progress),), 0
+            if chunked and admitted < room and left > 0:
+                chunks = (*chunks, (left, progress))
+                progress += left
+            if not prompts and not chunks and not running:  # a lone prompt that fits no step runs all the same
+                admitted = prompts = 1
         mean_kv = kv_sum // running if running else isl
-        if context:
+        if prompts or chunks:
             taken = 1
-            now_ms += context_ms(context, running, max(mean_kv, isl + STRIDE_STEPS) // STRIDE_STEPS)
+            now_ms += context_ms(prompts, chunks, running, max(mean_kv, isl + STRIDE_STEPS) // STRIDE_STEPS)
         else:
             taken = min(groups[0][0] - step, STRIDE_STEPS)
             now_ms += decode_ms(running, (mean_kv + taken // 2) // STRIDE_STEPS) * taken

@@ -105,10 +105,27 @@ def test_kv_dtypes_change_the_pool(dtype: KvCacheDtype, tokens: float, said: str
     assert said in steps.predicted_as
 
 
-def test_a_whole_prompt_costs_no_less_than_its_tokens() -> None:
-    """isl one token above the context would halve the cost of attention; the simulation never asks that for prompts."""
+def test_chunks_of_a_prompt_cost_no_less_than_the_prompt() -> None:
+    """The database's mixed step halves the attention of a prompt one token longer than the step; ours must not."""
     steps = step_times(point(R1), R1)
-    assert steps.mixed_ms(8192, 0, 8192, 8208) > 1.5 * steps.mixed_ms(4096, 0, 4096, 4112)
+    whole = steps.mixed_ms(1, 8192, (), 64, 9216)
+    assert steps.mixed_ms(0, 8192, ((8128, 0),), 64, 9216) == pytest.approx(whole, rel=0.02)
+    halves = [steps.mixed_ms(0, 8192, ((4096, before),), 0, 9216) for before in (0, 4096)]
+    assert halves[1] > halves[0]  # the second half attends to the first
+    assert whole < sum(halves) < 1.5 * whole
+
+
+def test_a_step_is_priced_the_same_however_it_is_spelled() -> None:
+    steps = step_times(point(R1), R1)
+    assert steps.mixed_ms(1, 4096, (), 0, 5000) == pytest.approx(steps.prefill_ms(1, 4096))
+    assert steps.mixed_ms(0, 4096, ((4096, 0),), 8, 5000) == pytest.approx(steps.mixed_ms(1, 4096, (), 8, 5000))
+
+
+def test_a_step_that_the_database_refuses_is_no_prediction() -> None:
+    steps = step_times(point(R1), R1)
+    for ask in (lambda: steps.prefill_ms(1, 0), lambda: steps.decode_ms(-1, 10), lambda: steps.decode_ms(2**40, 10)):
+        with pytest.raises(NoPrediction, match="the operator database"):
+            ask()
 
 
 NOTHING_KNOWN = [
@@ -118,6 +135,9 @@ NOTHING_KNOWN = [
     (dataclasses.replace(R1, predict_as=PredictAs(model="someone/unknown-model")), {}, "does not bundle"),
     (dataclasses.replace(LLAMA, predict_as=PredictAs(model=LLAMA.predict_as.model, gemm="fp7")), {}, "fp7"),  # type: ignore[union-attr]
     (LLAMA, {"tp": 3}, "no data"),
+    (LLAMA, {"attention_dp": True}, "is dense"),
+    (dataclasses.replace(LLAMA, moe=True), {"ep": 1}, "declared MoE, but the database's .* is dense"),
+    (dataclasses.replace(R1, moe=False), {"ep": 1}, "declared dense, but the database's .* is MoE"),
     (
         dataclasses.replace(R1, id="openai/gpt-oss-120b", predict_as=PredictAs(model="openai/gpt-oss-120b")),
         {"tp": 2, "ep": 1, "kv_cache_dtype": KvCacheDtype.AUTO},
@@ -176,3 +196,33 @@ def test_no_network_no_noise_and_the_same_number_in_another_process() -> None:
     assert float.fromhex(number) == step_times(point(R1), R1).decode_ms(64, 1536)
     assert len(refusals) == 2
     assert all("does not bundle" in said for said in refusals)
+
+
+WITHOUT = """
+import sys
+sys.modules["aisimulate_core"] = sys.modules["aiconfigurator_core"] = None
+from tests.test_predict import *
+from sweep.errors import UsageError
+assert not predict.available()
+for ask in (predict.database_version, lambda: step_times(point(R1), R1), lambda: predict.too_big(point(R1), R1)):
+    try:
+        ask()
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_without_the_extra_the_pip_line_is_told() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [predict.MISSING_EXTRA] * 3
+    assert "pip install" in predict.MISSING_EXTRA
+
+
+def test_the_version_is_told_without_importing_the_database() -> None:
+    program = "import sys; from sweep import predict; print(predict.database_version()); print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    version, *modules = done.stdout.splitlines()
+    assert version == predict.database_version()
+    assert predict.DATABASE_VERSION in version
+    assert not {"pandas", "numpy", *predict.PACKAGES} & set(modules)

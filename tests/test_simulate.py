@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +35,26 @@ class Linear:
     def prefill_ms(self, prompts: int, isl: int) -> float:
         return self.base_ms + 0.01 * prompts * isl
 
-    def mixed_ms(self, context_tokens: int, decodes: int, isl: int, kv_len: int) -> float:
-        return self.base_ms + 0.01 * context_tokens + 0.1 * decodes
+    def mixed_ms(self, prompts: int, isl: int, chunks: Sequence[tuple[int, int]], decodes: int, kv_len: int) -> float:
+        return self.base_ms + 0.01 * (prompts * isl + sum(tokens for tokens, _ in chunks)) + 0.1 * decodes
+
+
+@dataclass(frozen=True)
+class Work:
+    """Only work costs: 1 ms per pair of prompt tokens that attend to each other, 1000 ms per decoded token."""
+
+    kv_tokens: int = 1_000_000
+
+    def decode_ms(self, batch: int, kv_len: int) -> float:
+        return 1000.0 * batch
+
+    def prefill_ms(self, prompts: int, isl: int) -> float:
+        return float(prompts * isl**2)
+
+    def mixed_ms(self, prompts: int, isl: int, chunks: Sequence[tuple[int, int]], decodes: int, kv_len: int) -> float:
+        assert all(tokens > 0 and 0 <= before < before + tokens <= isl for tokens, before in chunks)
+        attended = sum((before + tokens) ** 2 - before**2 for tokens, before in chunks)
+        return prompts * isl**2 + attended + 1000.0 * decodes
 
 
 def point(**changed: Any) -> Point:
@@ -55,7 +77,7 @@ def point(**changed: Any) -> Point:
     return Point(**said | changed)
 
 
-def run(steps: Linear | None = None, **changed: Any) -> dict[str, Any]:
+def run(steps: Linear | Work | None = None, **changed: Any) -> dict[str, Any]:
     return simulate(point(**changed), steps or Linear())
 
 
@@ -92,6 +114,11 @@ def test_a_long_prompt_is_chunked_or_runs_alone() -> None:
         assert told["streaming_metrics"]["avg_ttft_ms"] == pytest.approx(steps * 1 + 25.0)
 
 
+def test_chunks_fill_every_step() -> None:
+    told = run(isl=700, osl=1, concurrency=0, num_requests=10, max_num_tokens=1000)
+    assert told["performance"]["total_latency_ms"] == pytest.approx(7 * 1 + 0.01 * 7000)
+
+
 def test_a_prompt_as_long_as_a_step_waits_for_the_batch_to_drain_without_chunking() -> None:
     """trtllm-bench's own heuristic adds the batch size to max_num_tokens for this reason."""
     load: dict[str, Any] = {"isl": 1000, "osl": 50, "concurrency": 2, "num_requests": 8, "chunked_prefill": False}
@@ -112,6 +139,12 @@ def test_a_small_pool_makes_requests_wait() -> None:
 def test_a_request_that_never_fits_is_infeasible() -> None:
     with pytest.raises(Infeasible, match="isl \\+ osl = 111 tokens are more than the KV pool of 64 tokens"):
         run(Linear(kv_tokens=64))
+
+
+def test_a_request_longer_than_the_engine_is_infeasible() -> None:
+    assert run(max_seq_len=111)
+    with pytest.raises(Infeasible, match="111 tokens are more than max_seq_len 110"):
+        run(max_seq_len=110)
 
 
 def test_unlimited_queues_everything_at_once() -> None:
@@ -146,6 +179,7 @@ def test_latency_is_one_at_a_time() -> None:
     told = run(bench=Bench.LATENCY, max_batch_size=1, concurrency=4, num_requests=8, streaming=False)
     assert told["performance"]["total_latency_ms"] == pytest.approx(8 * 13.0)
     assert "streaming_metrics" in told
+    assert run(bench=Bench.LATENCY, concurrency=4, num_requests=8)["performance"] == told["performance"]
 
 
 def test_percentiles_are_nearest_rank() -> None:
@@ -204,6 +238,15 @@ def test_every_request_is_served_and_the_figures_agree(load: dict[str, Any], kv_
     assert told == run(Linear(kv_tokens=kv_tokens), **load)
 
 
+@settings(max_examples=150, deadline=None)
+@given(loads, st.integers(128 * 32, 10**6))
+def test_however_it_is_scheduled_the_work_is_the_same(load: dict[str, Any], kv_tokens: int) -> None:
+    """Every prompt token is computed once, after those before it, and every other token is decoded once."""
+    told = run(Work(kv_tokens=kv_tokens), **load | {"pp": 1})
+    work = load["num_requests"] * (load["isl"] ** 2 + 1000 * (load["osl"] - 1))
+    assert told["performance"]["total_latency_ms"] == pytest.approx(work)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 6))
 def test_more_concurrency_gives_more_throughput_and_less_speed(step: int) -> None:
@@ -218,3 +261,24 @@ def test_names_are_told_as_trtllm_bench_does() -> None:
     assert run()["engine"]["kv_cache_dtype"] == "FP8"
     assert told["world_info"]["scheduling_policy"] == "GUARANTEED_NO_EVICT"
     assert told["engine"]["version"].startswith("simulated")
+
+
+def test_the_report_is_the_same_in_every_process() -> None:
+    program = """
+import hashlib, json
+from tests.test_simulate import run
+told = run(isl=700, osl=50, concurrency=37, num_requests=200, tp=4, attention_dp=True)
+print(hashlib.sha256(json.dumps(told).encode()).hexdigest())
+"""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
+    assert len(told.pop().strip()) == 64

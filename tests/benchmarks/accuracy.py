@@ -14,6 +14,7 @@ import csv
 import math
 import statistics
 import sys
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,11 +134,9 @@ def predicted(row: dict[str, str]) -> float:
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(range(len(values)), key=values.__getitem__)
-    found = [0.0] * len(values)
-    for place, index in enumerate(order):
-        found[index] = float(place)
-    return found
+    """Return the rank of each value; equal values share the mean of theirs."""
+    order = sorted(values)
+    return [(bisect_left(order, value) + bisect_right(order, value) - 1) / 2 for value in values]
 
 
 def line(label: str, pairs: Sequence[tuple[float, float]]) -> str:
