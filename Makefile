@@ -42,8 +42,9 @@ check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SHELL_FILES)
 
-bench: setup   ## what it costs here (matrix, command line, grid, overhead per point), and how near predictions are
+bench: setup   ## what it costs here (matrix, parsing, command line, overhead per point), and how near predictions are
 	$(PY) -m tests.benchmarks.matrix
+	$(PY) -m tests.benchmarks.parsing
 	$(PY) -m tests.benchmarks.grid
 	$(PY) -m tests.benchmarks.overhead
 	$(PY) -m tests.benchmarks.accuracy

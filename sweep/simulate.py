@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from sweep.errors import Infeasible
-from sweep.point import UNLIMITED, Bench, KvCacheDtype, Point
+from sweep.point import UNLIMITED, Bench, KvCacheDtype, Model, Point, Precision
 
 SIMULATOR_VERSION = "2"
 """Raised with every change that changes a number: rows of older versions are simulated again."""
@@ -63,7 +63,7 @@ class Outcome:
     e2el_ms: float
 
 
-def simulate(point: Point, steps: Steps) -> dict[str, Any]:
+def simulate(point: Point, model: Model, steps: Steps) -> dict[str, Any]:
     """Return the report that trtllm-bench 1.2.0rc2 would write for this point on an engine with these step times.
 
     Raises:
@@ -80,7 +80,7 @@ def simulate(point: Point, steps: Steps) -> dict[str, Any]:
         for outcome in lane:
             outcomes[outcome] += count
     weighted = [Outcome(o.requests * count, o.ttft_ms, o.e2el_ms) for o, count in outcomes.items()]
-    return _report(point, weighted, total_ms)
+    return _report(point, model, weighted, total_ms)
 
 
 def _lanes(point: Point, lanes: int) -> Counter[tuple[int, int]]:
@@ -184,11 +184,20 @@ def _take(waiting: deque[tuple[int, float]], wanted: int) -> list[tuple[int, flo
 # ------------------------------------------------------------------------------------------------------- the report
 
 
-def _report(point: Point, outcomes: Sequence[Outcome], total_ms: float) -> dict[str, Any]:
+_QUANTIZATION = {
+    Precision.BF16: None,
+    Precision.FP8: "FP8",
+    Precision.FP8_BLOCK: "FP8_BLOCK_SCALES",
+    Precision.NVFP4: "NVFP4",
+}
+
+
+def _report(point: Point, model: Model, outcomes: Sequence[Outcome], total_ms: float) -> dict[str, Any]:
     n, isl, osl, seconds = point.num_requests, point.isl, point.osl, total_ms / 1e3
     latencies = [(o.e2el_ms, o.requests) for o in outcomes]
     latency_sum_ms = math.fsum(value * count for value, count in latencies)
     output_tps, total_tps = n * osl / seconds, n * (isl + osl) / seconds
+    kv_cache_dtype = model.kv_cache_dtype if point.kv_cache_dtype == KvCacheDtype.AUTO else point.kv_cache_dtype
     fixed = {"isl_stats": isl, "osl_stats": osl, "seq_len_stats": isl + osl}
     report: dict[str, Any] = {
         "engine": {
@@ -198,8 +207,8 @@ def _report(point: Point, outcomes: Sequence[Outcome], total_ms: float) -> dict[
             "version": f"simulated, sweep simulator {SIMULATOR_VERSION}",
             "backend": "Pytorch",
             "dtype": "bfloat16",
-            "kv_cache_dtype": None if point.kv_cache_dtype == KvCacheDtype.AUTO else point.kv_cache_dtype.upper(),
-            "quantization": None,
+            "kv_cache_dtype": None if kv_cache_dtype is None else kv_cache_dtype.upper(),
+            "quantization": _QUANTIZATION[model.precision],
         },
         "world_info": {
             "tp_size": point.tp,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.matrix import Reason
 from sweep.plan import Plan
@@ -19,6 +19,8 @@ SHOWN_POINTS = 6
 SHOWN_FRONT = 40
 """Points of one Pareto front that are printed after a run."""
 
+WIDTH_OF_FILE = 32
+"""Characters of a file's name before it is folded."""
 WIDTH_ELSEWHERE = 140
 """Characters of a line where stdout is no terminal."""
 
@@ -183,6 +185,42 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
     for row in frame[names].itertuples(index=False):
         table.add_row(*[_cell(value) for value in row])
     _console().print(table)
+
+
+def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print what became of imported files, one line each, and in full why some have no good number."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("file", "status", "version", "model", "ISL/OSL", "layout", "requests", "tok/s", "tok/s/user"):
+        justify: Literal["left", "right"] = "right" if column.startswith(("requests", "tok")) else "left"
+        table.add_column(
+            column, overflow="fold", justify=justify, min_width=WIDTH_OF_FILE if column == "file" else None
+        )
+    for row in rows:
+        layout = [f"{name.upper()}{row[name]}" for name in ("tp", "pp", "ep") if (row[name] or 1) > 1 or name == "tp"]
+        table.add_row(
+            Path(row["imported_from"]).name,
+            row["status"],
+            row["trtllm_version"],
+            (row["model"] or "").rpartition("/")[2],
+            "/".join(_cell(row[name]) or "?" for name in ("isl", "osl")),
+            " ".join(layout) if row["tp"] else "",
+            _cell(row["effective_num_requests"]),
+            _cell(row["output_tput_tps"]),
+            _cell(row["tps_per_user"]),
+        )
+    console = _console()
+    console.print(table)
+    for row in rows:
+        if row["failure_message"]:
+            told = (
+                f"{Path(row['imported_from']).name}: {row['status']} ({row['failure_kind']}): {row['failure_message']}"
+            )
+            console.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

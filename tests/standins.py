@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sweep.backends import Ended, Event, PointDone, PointFailed, PointStarted, Started
 from sweep.plan import Deployment
+from sweep.simulate import simulate
 from sweep.table import Source, Status
 
-REPORT = Path(__file__).parent / "data" / "reports" / "1.2.0rc2-throughput-streaming.json"
+
+@dataclass(frozen=True)
+class Linear:
+    """An engine whose steps cost so much a prompt token and so much a sequence; it needs no database."""
+
+    kv_tokens: int = 1_000_000_000
+
+    def decode_ms(self, batch: int, kv_len: int) -> float:
+        return 5 + 0.05 * batch
+
+    def prefill_ms(self, prompts: int, isl: int) -> float:
+        return 5 + 0.01 * prompts * isl
+
+    def mixed_ms(self, prompts: int, isl: int, chunks: Sequence[tuple[int, int]], decodes: int, kv_len: int) -> float:
+        return 5 + 0.01 * (prompts * isl + sum(tokens for tokens, _ in chunks)) + 0.05 * decodes
 
 
 class Standin:
-    """Measures a point in `seconds` and tells a fixed report.
+    """Takes `seconds` for a point and tells the report of an engine with linear step times.
 
     At the concurrency given by one of these keys it misbehaves: `raise_at`, `lie_at` (a report cut in half), `end_at`
     (the deployment ends early), `fail_at`, `kill_at` (its own process, each time) and `kill_once_at` (only while the
@@ -33,7 +48,6 @@ class Standin:
         if config.get("broken"):
             raise ValueError("the backend cannot be made")
         self.config = config
-        self.report = json.loads(REPORT.read_text())
         self.cancelled = False
 
     async def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
@@ -68,7 +82,9 @@ class Standin:
                     log_tail="torch.OutOfMemoryError",
                 )
                 continue
-            report = {"engine": self.report["engine"]} if "lie_at" in faults else self.report
+            report = simulate(attempt.point, deployment.model, Linear())
+            if "lie_at" in faults:
+                report = {"engine": report["engine"]}
             yield PointDone(key=attempt.key, report=report, environment={}, started_at=begun, ended_at=now)
         yield Ended()
 

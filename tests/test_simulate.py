@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sweep import report
 from sweep.errors import Infeasible
-from sweep.point import Bench, KvCacheDtype, Point
+from sweep.point import Bench, KvCacheDtype, Model, Point, Precision
 from sweep.simulate import simulate
 
 
@@ -57,6 +57,9 @@ class Work:
         return prompts * isl**2 + attended + 1000.0 * decodes
 
 
+MODEL = Model(id="m", precision=Precision.NVFP4, weights_gb=1)
+
+
 def point(**changed: Any) -> Point:
     said: dict[str, Any] = {
         "bench": Bench.THROUGHPUT,
@@ -78,7 +81,7 @@ def point(**changed: Any) -> Point:
 
 
 def run(steps: Linear | Work | None = None, **changed: Any) -> dict[str, Any]:
-    return simulate(point(**changed), steps or Linear())
+    return simulate(point(**changed), MODEL, steps or Linear())
 
 
 def test_one_at_a_time_is_prefill_and_then_decodes() -> None:
@@ -256,8 +259,11 @@ def test_more_concurrency_gives_more_throughput_and_less_speed(step: int) -> Non
 
 
 def test_names_are_told_as_trtllm_bench_does() -> None:
-    told = simulate(dataclasses.replace(point(), kv_cache_dtype=KvCacheDtype.AUTO), Linear())
-    assert told["engine"]["kv_cache_dtype"] is None
+    told = simulate(dataclasses.replace(point(), kv_cache_dtype=KvCacheDtype.AUTO), MODEL, Linear())
+    assert (told["engine"]["kv_cache_dtype"], told["engine"]["quantization"]) == (None, "NVFP4")
+    pinned = dataclasses.replace(MODEL, kv_cache_dtype=KvCacheDtype.FP8, precision=Precision.FP8_BLOCK)
+    told = simulate(dataclasses.replace(point(), kv_cache_dtype=KvCacheDtype.AUTO), pinned, Linear())
+    assert (told["engine"]["kv_cache_dtype"], told["engine"]["quantization"]) == ("FP8", "FP8_BLOCK_SCALES")
     assert run()["engine"]["kv_cache_dtype"] == "FP8"
     assert told["world_info"]["scheduling_policy"] == "GUARANTEED_NO_EVICT"
     assert told["engine"]["version"].startswith("simulated")

@@ -26,6 +26,7 @@ from sweep.report import parse_json
 from sweep.table import (
     COLUMNS,
     SCHEMA_VERSION,
+    Outcome,
     Record,
     Results,
     Source,
@@ -75,6 +76,7 @@ def row(
     source: Source = Source.MEASURED,
     said: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
+    outcome: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     attempt = Attempt(point=point, point_id=point.point_id, repeat=repeat, number=number)
@@ -82,12 +84,11 @@ def row(
         sweep_id="s1",
         deployment=Deployment.of("s1", MODEL, (attempt,), gpus_held=8),
         attempt=attempt,
-        status=status,
+        outcome=Outcome(status=status, report=None if said is None else parse_json(said), **(outcome or {})),
         source=source,
         backend="local",
         started_at=BEGIN,
         ended_at=BEGIN + timedelta(minutes=6),
-        report=None if said is None else parse_json(said),
         environment=environment or {},
         **more,
     )
@@ -164,10 +165,9 @@ def test_per_gpu_metrics_divide_by_the_gpus_that_were_used() -> None:
     assert made["tput_per_gpu"] == pytest.approx(18504.140950025787 / 4)
 
 
-def test_unverified_settings_are_those_that_the_report_does_not_state() -> None:
-    unverified = row(said=report())["unverified_settings"].split(",")
-    assert {"attention_dp", "concurrency", "ep", "max_seq_len", "engine"} <= set(unverified)
-    assert not {"tp", "isl", "kv_cache_dtype", "streaming", "revision", "moe_backend"} & set(unverified)
+def test_what_nobody_proved_is_listed() -> None:
+    assert row(said=report(), outcome={"unverified": ("tp", "engine")})["unverified_settings"] == "tp,engine"
+    assert row(said=report())["unverified_settings"] == ""
     assert row()["unverified_settings"] is None
 
 
@@ -205,12 +205,13 @@ def test_the_residual_is_measured_over_predicted() -> None:
 
 @pytest.mark.parametrize(("status", "attempt"), [(Status.FAILED, 3), (Status.SKIPPED, 0), (Status.INFEASIBLE, 0)])
 def test_what_was_not_attempted_is_attempt_0(status: Status, attempt: int) -> None:
-    made = row(3, status=status, failure_kind="oom", failure_message="out of memory", exit_code=1)
+    said = {"failure_kind": "oom", "failure_message": "out of memory", "exit_code": 1}
+    made = row(3, status=status, outcome=said)
     assert (made["attempt"], made["failure_kind"], made["output_tput_tps"]) == (attempt, "oom", None)
 
 
 def test_an_environment_may_only_name_its_columns() -> None:
-    assert row(environment={"node": "n1", "load_s": 61.5, "throttled": False})["load_s"] == 61.5
+    assert row(environment={"node": "n1", "load_s": 61.5, "power_capped": False})["load_s"] == 61.5
     for wrong in ("nodes", "isl", "status", "cost_usd"):
         with pytest.raises(ValueError, match=f"environment: {wrong}"):
             row(environment={wrong: "x"})
@@ -230,12 +231,11 @@ def kwargs_without_zone() -> dict[str, Any]:
         sweep_id="s1",
         deployment=deployment,
         attempt=attempt,
-        status=Status.OK,
+        outcome=Outcome(status=Status.OK),
         source=Source.MEASURED,
         backend="local",
         started_at=naive,
         ended_at=naive,
-        report=None,
         environment={},
     )
 
@@ -362,7 +362,7 @@ def write_as(version: int, results: Results, change: Callable[[pa.Table], pa.Tab
 
 def test_columns_that_an_older_part_lacks_are_null(results: Results) -> None:
     write_as(1, results, lambda table: table.drop_columns(["zone", "exit_code"]))
-    results.append([row(repeat=2, exit_code=3)])
+    results.append([row(repeat=2, outcome={"exit_code": 3})])
     assert as_text(results.load()) == dtypes()
     assert results.load().exit_code.tolist() == [pd.NA, 3]
     assert results.compact() == 3

@@ -49,7 +49,7 @@ class Simulated:
         try:
             steps = predict.step_times(attempt.point, deployment.model)
             about["predicted_as"] = steps.predicted_as
-            report = simulate.simulate(attempt.point, steps)
+            report = simulate.simulate(attempt.point, deployment.model, steps)
         except (Infeasible, NoPrediction) as error:
             return PointFailed(
                 key=attempt.key,

@@ -12,6 +12,7 @@ A process per deployment would cost a CPU-second and 80 MB each. `Pool` is plain
 
 from __future__ import annotations
 
+import io
 import logging
 import time
 from collections import Counter, deque
@@ -20,13 +21,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sweep import report
 from sweep.backends import AttemptKey, Ended, PointDone, PointFailed
 from sweep.driver.pool import Numbered, Pool
 from sweep.driver.session import TURN_S, RayStart, stop_signals
-from sweep.errors import Interrupted, ReportError, UsageError
+from sweep.errors import Interrupted, UsageError
+from sweep.outcome import conclude
 from sweep.plan import Attempt, Deployment
-from sweep.table import Results, Source, Status, make_row
+from sweep.point import SETTINGS
+from sweep.report import weigh
+from sweep.table import Outcome, Results, Source, Status, make_row
 
 __all__ = ["Pool", "RayStart", "Recorder", "Watcher", "run"]
 
@@ -95,30 +98,34 @@ class Recorder:
 
     def row(self, deployment: Deployment, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
         """Return the row of an attempt that ended, its evidence written."""
-        status, kind, message, parsed, exit_code = Status.OK, None, None, None, None
         raw = event.report if isinstance(event, PointDone) else None
         if isinstance(event, PointFailed):
-            status, kind, message, exit_code = event.status, event.kind, event.message, event.exit_code
+            outcome = Outcome(
+                status=event.status,
+                failure_kind=event.kind,
+                failure_message=event.message,
+                exit_code=event.exit_code,
+            )
         else:
-            try:
-                parsed = report.parse_json(event.report)
-            except ReportError as error:
-                status, kind, message = Status.FAILED, "no_report", str(error)
+            outcome = conclude(
+                {name: getattr(attempt.point, name) for name in SETTINGS},
+                weigh(report=raw, log=io.BytesIO(event.log_tail.encode()) if event.log_tail else None),
+                log=event.log_tail.splitlines(),
+                model=deployment.model,
+                environment=event.environment,
+                started_at=event.started_at,
+            )
         folder = self.results.write_evidence(attempt.key, raw, event.environment, event.log_tail, self.source)
         return make_row(
             sweep_id=self.sweep_id,
             deployment=deployment,
             attempt=attempt,
-            status=status,
+            outcome=outcome,
             source=self.source,
             backend=self.backend,
             started_at=event.started_at,
             ended_at=event.ended_at,
-            report=parsed,
             environment=event.environment,
-            failure_kind=kind,
-            failure_message=message,
-            exit_code=exit_code,
             config_hash=self.config_hash,
             log_path=f"{folder.relative_to(self.results.folder)}/log.txt" if event.log_tail else None,
         )

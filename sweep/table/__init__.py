@@ -2,21 +2,25 @@
 
 from sweep.table.document import readme
 from sweep.table.reading import load
-from sweep.table.row import make_row
-from sweep.table.schema import COLUMNS, SCHEMA_VERSION, Column, Source, Status, arrow_schema
+from sweep.table.row import Outcome, imported_row, make_row, remade_row
+from sweep.table.schema import COLUMNS, ENVIRONMENT, SCHEMA_VERSION, Column, Source, Status, arrow_schema
 from sweep.table.store import Record, Results, find_config
 
 __all__ = [
     "COLUMNS",
+    "ENVIRONMENT",
     "SCHEMA_VERSION",
     "Column",
+    "Outcome",
     "Record",
     "Results",
     "Source",
     "Status",
     "arrow_schema",
     "find_config",
+    "imported_row",
     "load",
     "make_row",
     "readme",
+    "remade_row",
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from sweep.failure import KINDS
 from sweep.table.schema import COLUMNS, KEY, SCHEMA_VERSION, STATUSES, Group
 
 _GROUPS = {
     Group.IDENTITY: "A row is one attempt: (`point_id`, `source`, `repeat`, `attempt`) of one `sweep_id`.",
     Group.SETTING: "What was asked for. Every one of them is part of `point_id`.",
-    Group.EFFECTIVE: "What the report itself states, to hold against the settings; in TensorRT-LLM's words.",
+    Group.EFFECTIVE: (
+        "What the report itself states, in TensorRT-LLM's words. What differs from the settings makes a row invalid;"
+        " `failure_message` then has every reason."
+    ),
     Group.METRIC: (
         "Null without a report. TTFT, TPOT and `tps_per_user` need `streaming`. Percentiles are nearest-rank, as"
-        " trtllm-bench computes them: p99 is null below 100 requests and p95 below 20."
+        " trtllm-bench computes them, and interpolated where `bench` is serve; p99 is null below 100 requests and p95"
+        " below 20."
     ),
     Group.TIME: "Where the time of an attempt went.",
     Group.COST: "Simulated rows held no GPU: they have neither GPU-hours nor cost.",
@@ -34,7 +39,10 @@ def readme() -> str:
         "    results/NAME/table/part-*.parquet       the table",
         "    results/NAME/sweep.json                 the sweep's id",
         "    results/NAME/configs/HASH.yaml          the configurations that asked for the points",
-        "    results/NAME/raw/POINT/REPEAT-ATTEMPT/  report.json, env.json and the end of log.txt behind a row",
+        "    results/NAME/raw/POINT/REPEAT-ATTEMPT/  what a row was made from: report.json, env.json, log.txt, ...",
+        "",
+        "`python -m sweep import --reparse results/NAME` makes the rows again from raw/, after a parser or a rule was",
+        "mended.",
         "",
         "## Reading it",
         "",
@@ -72,4 +80,14 @@ def readme() -> str:
         lines += ["", f"## {group.capitalize()}", "", about, "", "| column | type | unit | meaning |"]
         lines += ["| --- | --- | --- | --- |"]
         lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} |" for c in COLUMNS if c.group is group]
+    lines += [
+        "",
+        "## Kinds of failures",
+        "",
+        "`failure_kind` of rows that are not ok, and what is done with the point.",
+        "",
+        "| kind | what happened | then |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {kind.meaning} | {kind.policy} |" for name, kind in KINDS.items()),
+    ]
     return "\n".join(lines) + "\n"

@@ -45,8 +45,8 @@ class Status(StrEnum):
 
 
 STATUSES: Mapping[Status, str] = {
-    Status.OK: "measured (or simulated), and what the report states agrees with the settings",
-    Status.INVALID: "there is a report, but it is not of this point: do not use its metrics",
+    Status.OK: "measured (or simulated), and the report passed every rule of the gate",
+    Status.INVALID: "there is a report, but it is not of this point or not to be trusted: do not use its metrics",
     Status.FAILED: "the attempt ended without a report; failure_kind and failure_message say why",
     Status.SKIPPED: "not attempted, because of a budget, a deadline or earlier failures (attempt 0)",
     Status.INFEASIBLE: "not attempted, because it cannot run, for example for lack of memory (attempt 0)",
@@ -107,9 +107,9 @@ def _identity() -> Iterator[Column]:
         ("attempt", Type.INTEGER, "which try at this repeat, from 1; 0 where none was made"),
         ("status", Type.STRING, "how the attempt ended: " + ", ".join(Status)),
         ("source", Type.STRING, "where the numbers come from: " + " or ".join(Source)),
-        ("backend", Type.STRING, "what ran it: simulated, local or gke"),
+        ("backend", Type.STRING, "what ran it: simulated, local, gke; import where a person did"),
         ("started_at", Type.TIME, "begin of the attempt; the first of a deployment begins when it got its GPUs"),
-        ("ended_at", Type.TIME, "end of the attempt"),
+        ("ended_at", Type.TIME, "end of the attempt; both are null where nobody knows, in imported rows"),
     ):
         yield Column(name, kind, "", meaning, Group.IDENTITY)
 
@@ -147,6 +147,13 @@ def _effective() -> Iterator[Column]:
         ("streaming", Type.BOOL, "", "whether tokens were streamed"),
         ("num_requests", Type.INTEGER, "requests", "requests that were measured"),
         (
+            "requests_failed",
+            Type.INTEGER,
+            "requests",
+            "requests without a success; trtllm-bench does not say it, it ends at the first",
+        ),
+        ("concurrency", Type.INTEGER, "requests", "requests in flight at most; only bench=serve states it"),
+        (
             "concurrency_mean",
             Type.DOUBLE,
             "requests",
@@ -160,16 +167,19 @@ def _effective() -> Iterator[Column]:
         ("osl_max", Type.DOUBLE, "tokens", "longest output of the dataset"),
     ):
         yield Column(f"effective_{name}", kind, unit, meaning, Group.EFFECTIVE)
-    meaning = "comma-separated settings that the report does not state, so that only our own word stands for them"
+    meaning = (
+        "comma-separated settings that neither the report nor the engine's dump of its arguments proves: TP, EP and"
+        " batch limits in a report only echo the command line"
+    )
     yield Column("unverified_settings", Type.STRING, "", meaning, Group.EFFECTIVE)
 
 
 _STAT_MEANING = {
     "mean": "mean over requests",
     "p50": "median over requests",
-    "p90": "nearest-rank 90th percentile",
-    "p95": "nearest-rank 95th percentile; null below 20 requests, where it is the maximum",
-    "p99": "nearest-rank 99th percentile; null below 100 requests, where it is the maximum",
+    "p90": "90th percentile",
+    "p95": "95th percentile; null below 20 requests, where it is the maximum",
+    "p99": "99th percentile; null below 100 requests, where it is the maximum",
     "min": "smallest of all requests",
     "max": "largest of all requests",
 }
@@ -179,6 +189,7 @@ def _metrics() -> Iterator[Column]:
     per_gpu, per_user = "tokens/s/GPU", "tokens/s/user"
     for name, unit, meaning in (
         ("request_tput_rps", "requests/s", "requests over the time from the first start to the last end"),
+        ("request_goodput_rps", "requests/s", "the same of requests within the latencies asked for; bench=serve only"),
         ("output_tput_tps", "tokens/s", "output tokens over the time from the first start to the last end"),
         ("total_tput_tps", "tokens/s", "input and output tokens over the same time"),
         ("output_tput_per_gpu", per_gpu, "output_tput_tps / gpus_used"),
@@ -203,8 +214,18 @@ def _metrics() -> Iterator[Column]:
         ("accepted_draft_tokens_mean", "tokens", "drafted tokens that were accepted per request, mean"),
         ("draft_acceptance_rate_mean", "", "accepted over drafted tokens, mean over requests"),
         ("acceptance_length_mean", "tokens", "tokens per step of one request, mean; 1 is no gain"),
+        ("kv_cache_util_mean", "", "share of the KV cache's blocks in use, mean over the engine's steps"),
+        ("kv_cache_util_max", "", "largest share of the KV cache's blocks in use"),
+        ("step_requests_mean", "requests", "requests in one step of the engine, mean over steps"),
+        ("step_requests_max", "requests", "most requests in one step of the engine"),
     ):
         yield Column(name, Type.DOUBLE, unit, meaning, Group.METRIC)
+    meaning = "steps that the engine logged: --iteration_log, or print_iter_log in the engine YAML"
+    yield Column("steps", Type.INTEGER, "", meaning, Group.METRIC)
+    meaning = "JSON: kv_cache_util and step_requests as means over up to 32 equally long stretches of the run"
+    yield Column("steps_over_time", Type.STRING, "", meaning, Group.METRIC)
+    meaning = "JSON: what else the report said, by the name it has there"
+    yield Column("report_extra", Type.STRING, "", meaning, Group.METRIC)
 
 
 def _rest() -> Iterator[Column]:
@@ -243,7 +264,7 @@ def _rest() -> Iterator[Column]:
         ("predicted_ttft_ms_p50", double, "ms", "what ttft_ms_p50 was predicted to be", None),
         ("predicted_tpot_ms_p50", double, "ms", "what tpot_ms_p50 was predicted to be", None),
         ("residual", double, "", "output_tput_tps / predicted_output_tput_tps - 1, of measured rows", None),
-        ("failure_kind", string, "", "class of the failure; null where the status is ok", Group.FAILURE),
+        ("failure_kind", string, "", "class of the failure, see below; null where the status is ok", Group.FAILURE),
         ("failure_message", string, "", "what failed, in one or a few lines", Group.FAILURE),
         ("exit_code", integer, "", "exit code of the bench", Group.FAILURE),
         ("log_path", string, "", "where the log lies", Group.FAILURE),
@@ -258,7 +279,29 @@ def _rest() -> Iterator[Column]:
         ("gpu_memory_gib", double, "GiB", "memory of one GPU as the driver says it", Group.PROVENANCE),
         ("sm_clock_mhz", double, "MHz", "mean SM clock while measuring", Group.PROVENANCE),
         ("memory_clock_mhz", double, "MHz", "memory clock; the maximum where the report states it", Group.PROVENANCE),
-        ("throttled", boolean, "", "whether a GPU was slowed by heat or power while measuring", Group.PROVENANCE),
+        (
+            "power_capped",
+            boolean,
+            "",
+            "whether a software power cap was active while measuring: normal for a busy GPU, seen in sm_clock_mhz",
+            Group.PROVENANCE,
+        ),
+        (
+            "slowdown",
+            string,
+            "",
+            "comma-separated thermal and hardware slowdowns while measuring; empty: none; such a row is invalid",
+            Group.PROVENANCE,
+        ),
+        (
+            "memory_errors_uncorrected",
+            integer,
+            "",
+            "uncorrected memory errors while measuring; such a row is invalid",
+            Group.PROVENANCE,
+        ),
+        ("reported_at", Type.TIME, "", "when the bench wrote its report", Group.PROVENANCE),
+        ("imported_from", string, "", "file that an imported row was read from", Group.PROVENANCE),
         (
             "config_hash",
             string,

@@ -4,7 +4,7 @@
         sweep.json                  the sweep's id, made once
         table/part-*.parquet        immutable parts, in the order of their names
         configs/HASH.yaml           the resolved configurations
-        raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt
+        raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt, requests.json
         run.lock                    one writer
 
 What readers may rely on, at any moment, also while a writer is killed: each part is complete, and once a part is
@@ -51,6 +51,7 @@ from sweep.table.schema import NAMES, SCHEMA_VERSION, Source, arrow_schema
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 TEMPORARY = ".tmp-"
 """Readers pass over names that begin with a dot, as pandas and Arrow do."""
@@ -204,15 +205,7 @@ class Results:
         """
         if not rows:
             return None
-        import pyarrow as pa
-
-        known = frozenset(NAMES)
-        for row in rows:
-            if row.keys() != known:
-                raise ValueError(f"a row must have every column and no other: {sorted(row.keys() ^ known)}")
-        schema = arrow_schema()
-        columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
-        table = pa.Table.from_arrays(columns, schema=schema)
+        table = _arrow_table(rows)
         with self._writing(), telling("write", self.table_dir):
             self.table_dir.mkdir(exist_ok=True)
             part = self.table_dir / self._next_part()
@@ -225,6 +218,23 @@ class Results:
     def _next_part(self) -> str:
         self._last_stamp = max(time.time_ns(), self._last_stamp + 1)  # in order also where the clock was set back
         return part_name(self._last_stamp)
+
+    def rows(self, names: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
+        """Yield every row with these columns, failed tries too, in the order of writing.
+
+        Raises:
+            UsageError: a part cannot be read, or is of a newer sweep.
+        """
+        for batch in read_parts(self.table_dir, names).to_batches(max_chunksize=1000):
+            yield from batch.to_pylist()
+
+    def replace(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put these rows in the place of all that are there, in one step of the kernel; see `compact`.
+
+        Raises:
+            UsageError: the folder cannot be written, or this file system cannot exchange folders.
+        """
+        self._exchange(_arrow_table(rows))
 
     def compact(self) -> int:
         """Merge all parts into one and return how many there were; rows and their order stay as they are.
@@ -240,17 +250,21 @@ class Results:
             parts = list_parts(self.table_dir)
             if len(parts) <= 1:
                 return len(parts)
-            merged = read_parts(self.table_dir, NAMES).replace_schema_metadata(arrow_schema().metadata)
-            with telling("compact", self.table_dir):
-                made = self._new_table()
-                write_part(made / self._next_part(), merged, merged=True)
-                sync(made)
-                exchange(made, self.table_dir)
-                sync(self.folder)
-                (made / REPLACED).touch()
-                for part in parts:
-                    (made / part.name).unlink()
+            self._exchange(read_parts(self.table_dir, NAMES).replace_schema_metadata(arrow_schema().metadata))
             return len(parts)
+
+    def _exchange(self, table: pa.Table) -> None:
+        """Swap in a folder with this table as its only part; the lock is held."""
+        parts = list_parts(self.table_dir)
+        with telling("compact", self.table_dir):
+            made = self._new_table()
+            write_part(made / self._next_part(), table, merged=True)
+            sync(made)
+            exchange(made, self.table_dir)
+            sync(self.folder)
+            (made / REPLACED).touch()
+            for part in parts:
+                (made / part.name).unlink()
 
     def load(self, columns: Sequence[str] | None = None, last_attempt_only: bool = True) -> pd.DataFrame:
         """Return the rows; see `sweep.table.load`."""
@@ -282,6 +296,11 @@ class Results:
             os.replace(made, path)
         return config_hash
 
+    def configs(self) -> Iterator[dict[str, Any]]:
+        """Yield every configuration that was kept."""
+        for path in sorted((self.folder / "configs").glob("*.yaml")):
+            yield self.read_config(path.stem)
+
     def read_config(self, config_hash: str) -> dict[str, Any]:
         """Return what `write_config` kept.
 
@@ -295,12 +314,15 @@ class Results:
     def write_evidence(
         self,
         key: tuple[str, int, int],
-        report: Mapping[str, Any] | None,
+        report: Mapping[str, Any] | str | None,
         environment: Mapping[str, Any],
         log_tail: str,
         source: Source = Source.MEASURED,
+        requests: str | None = None,
     ) -> Path:
         """Keep what the row of an attempt was made from, so that rows can be made again after a parser was mended.
+
+        `report` is the bench's JSON, decoded or as it was written; `requests` the text of --request_json.
 
         The files appear together; what is empty makes none. They are not synced: after a power cut the row stands and
         they may be lost.
@@ -314,11 +336,13 @@ class Results:
             made = self._temporary(self.folder / "raw")
             made.mkdir()
             if report is not None:
-                _put(f"{made}/report.json", json.dumps(report))
+                _put(f"{made}/report.json", report if isinstance(report, str) else json.dumps(report))
             if environment:
                 _put(f"{made}/env.json", json.dumps(environment, default=str))
             if log_tail:
                 _put(f"{made}/log.txt", log_tail)
+            if requests is not None:
+                _put(f"{made}/requests.json", requests)
             try:
                 os.rename(made, final)
             except OSError as error:
@@ -335,6 +359,18 @@ class Results:
 
     def _temporary(self, folder: Path) -> Path:
         return folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+
+
+def _arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    known = frozenset(NAMES)
+    for row in rows:
+        if row.keys() != known:
+            raise ValueError(f"a row must have every column and no other: {sorted(row.keys() ^ known)}")
+    schema = arrow_schema()
+    columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _put(path: str, text: str) -> None:

@@ -129,7 +129,7 @@ def predicted(row: dict[str, str]) -> float:
         max_seq_len=isl + osl,
         chunked_prefill=False,
     )
-    report = simulate.simulate(point, predict.step_times(point, model))
+    report = simulate.simulate(point, model, predict.step_times(point, model))
     return float(report["performance"]["system_output_throughput_tok_s"])
 
 

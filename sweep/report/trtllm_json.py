@@ -1,111 +1,50 @@
-"""What the bench reports, as one value: `trtllm-bench --report_json` becomes a Report.
+"""The JSON of `trtllm-bench --report_json`, 0.19 to 1.4, becomes a Report.
 
-The JSON is read, not the printed text: it has full precision, and it says what the text leaves out. Format: NVIDIA
-TensorRT-LLM 1.2.0rc2, `tensorrt_llm/bench/dataclasses/reporting.py`; the `machine` block came with 1.2.0rc3.
+The JSON has full precision, and it says what the text leaves out. Format: NVIDIA TensorRT-LLM 1.2.0rc2,
+`tensorrt_llm/bench/dataclasses/reporting.py`; the `machine` block came with 1.2.0rc3.
 
-What a report does not say is None, never guessed. One thing that it says is dropped: `world_info.issue_rate` is
-nanoseconds per request times 1e9 in every version, so it is no rate (a run of 5 requests/s prints 4.9E+17).
+What changed its meaning between versions, or never had one:
+- `world_info.issue_rate` is nanoseconds per request times 1e9 in every version, so it is no rate (a run of 5 requests/s
+  prints 4.9E+17): dropped.
+- `world_info.kv_cache_percentage` is 90.0 in 0.19 and 0.20 and 0.9 from 1.1 on: always a fraction here.
+- `streaming_metrics.token_output_speed_tok_s` is the mean of 1/TPOT from 0.20 on, but 1000 / mean TPOT in 0.19, which
+  is smaller: there it goes to `extra`. Versions that have `gen_tps_percentiles` beside it mean the former.
+- `decoding_stats.acceptance_percentiles` of 0.20 and before is (OSL - 1) / (iterations + 1), where the later
+  `acceptance_length_percentiles` is OSL / (iterations + 1): `extra`.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, final
 
 from sweep.errors import ReportError
+from sweep.report.energy import energy_fields
+from sweep.report.value import MOST_COUNT, Distribution, Report, utf8
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """One figure over all requests. Percentiles are nearest-rank: with fewer than 100 requests, p99 is the maximum."""
-
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    min: float
-    max: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """One complete report. Metrics are named like the table's columns, units are in the names.
-
-    model_path, engine_dir: None where the bench printed the text "None".
-    kv_cache_dtype, quantization: in TensorRT-LLM's words; None is unquantised.
-    tp, pp: what the command line of the bench said; tensor_parallel_size in the engine YAML is not shown there.
-    ep: None where the command line gave none.
-    kv_cache_free_gpu_mem_fraction: 0 to 1, also of versions that wrote 90.0; None where the engine YAML left it out.
-    max_input_len, max_seq_len: only engines of the TRT runtime state them.
-    gpu_memory_gib, memory_clock_ghz: of the first GPU; the clock is its maximum.
-    concurrency_mean: mean requests in flight, which is not the setting `concurrency`.
-    duration_s: from the first request's start to the last one's end; no warm-up, no load.
-    output_tput_per_gpu: output_tput_tps / (tp * pp).
-    tps_per_user: mean over requests of (OSL - 1) / (E2E - TTFT), streaming only. 1.2.0rc2; 0.19 wrote 1000/mean TPOT.
-    tps_per_user_e2e: mean over requests of OSL / E2E, so with the prefill in it.
-    tps_per_user_distribution: the same as tps_per_user, over requests; its p99 is a fast user, not a slow one.
-    tpot_ms: (E2E - TTFT) / (OSL - 1) of each request.
-    draft_acceptance_rate: can exceed 1, because a request's last step may draft more than is counted.
-    isl, osl, seq_len: tokens, of the dataset; isl_mean and osl_mean are of the requests that were measured.
-    """
-
-    model: str
-    model_path: str | None
-    engine_dir: str | None
-    version: str
-    engine_backend: str
-    dtype: str | None
-    kv_cache_dtype: str | None
-    quantization: str | None
-    max_input_len: int | None
-    max_seq_len: int | None
-
-    gpu_name: str | None
-    gpu_memory_gib: float | None
-    memory_clock_ghz: float | None
-
-    tp: int
-    pp: int
-    ep: int | None
-    world_size: int
-    max_batch_size: int
-    max_num_tokens: int
-    scheduler_policy: str
-    kv_cache_free_gpu_mem_fraction: float | None
-
-    streaming: bool
-    num_requests: int
-    concurrency_mean: float
-    isl_mean: float
-    osl_mean: float
-
-    duration_s: float
-    request_tput_rps: float
-    output_tput_tps: float
-    total_tput_tps: float
-    output_tput_per_gpu: float
-    tps_per_user: float | None
-    tps_per_user_e2e: float
-    tps_per_user_distribution: Distribution | None
-    ttft_ms: Distribution | None
-    tpot_ms: Distribution | None
-    e2el_ms: Distribution
-
-    decoding_mode: str | None
-    draft_tokens: Distribution | None
-    accepted_draft_tokens: Distribution | None
-    draft_acceptance_rate: Distribution | None
-    acceptance_length: Distribution | None
-
-    dataset_path: str | None
-    dataset_requests: int
-    isl: Distribution
-    osl: Distribution
-    seq_len: Distribution
+_KNOWN: Mapping[str, frozenset[str]] = {
+    block: frozenset(keys.split())
+    for block, keys in {
+        "engine": "model model_path engine_dir version backend dtype kv_cache_dtype quantization max_input_length"
+        " max_sequence_length",
+        "machine": "name memory.total clocks.mem",
+        "world_info": "tp_size pp_size ep_size world_size max_batch_size max_num_tokens scheduling_policy"
+        " kv_cache_percentage issue_rate",
+        "request_info": "num_requests avg_num_concurrent_requests avg_input_length avg_output_length",
+        "performance": "total_latency_ms avg_request_latency_ms request_throughput_req_s system_output_throughput_tok_s"
+        " system_total_throughput_tok_s output_throughput_per_user_tok_s output_throughput_per_gpu_tok_s"
+        " request_latency_percentiles_ms",
+        "streaming_metrics": "token_output_speed_tok_s avg_ttft_ms avg_tpot_ms tpot_percentiles ttft_percentiles"
+        " gen_tps_percentiles",
+        "decoding_stats": "mode num_draft_tokens_percentiles num_accepted_draft_tokens_percentiles"
+        " draft_acceptance_rate_percentiles acceptance_length_percentiles",
+        "dataset": "isl_stats osl_stats seq_len_stats num_requests dataset_path max_isl max_osl max_sequence_length"
+        " avg_isl avg_osl avg_sequence_length",
+    }.items()
+}
+"""Keys that are read, or repeat what is; all others go to `extra`."""
 
 
 def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
@@ -117,12 +56,17 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         ReportError: it is no complete report; the message names the key, and what is wrong with it.
     """
     if not isinstance(said, Mapping):
-        said = _decode(said)
+        said = decode(said)
     root = _Block("", said)
     engine, world, requests = root.block("engine"), root.block("world_info"), root.block("request_info")
     performance, dataset = root.block("performance"), root.block("dataset")
     machine, streaming = root.block_or_none("machine"), root.block_or_none("streaming_metrics")
     decoding = root.block_or_none("decoding_stats")
+    extra = dict(_extra(said))
+    speed = streaming and streaming.number_or_none("token_output_speed_tok_s")
+    speeds = streaming and streaming.distribution_or_none("gen_tps_percentiles")
+    if speed is not None and speeds is None:
+        extra["streaming_metrics.token_output_speed_tok_s"], speed = speed, None
     return Report(
         model=engine.text("model"),
         model_path=engine.text_or_none("model_path"),
@@ -140,10 +84,10 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         tp=world.count("tp_size"),
         pp=world.count("pp_size"),
         ep=world.count_or_none("ep_size"),
-        world_size=world.count("world_size"),
-        max_batch_size=world.count("max_batch_size"),
-        max_num_tokens=world.count("max_num_tokens"),
-        scheduler_policy=world.text("scheduling_policy"),
+        world_size=world.count_or_none("world_size"),
+        max_batch_size=world.count_or_none("max_batch_size"),
+        max_num_tokens=world.count_or_none("max_num_tokens"),
+        scheduler_policy=world.text_or_none("scheduling_policy"),
         kv_cache_free_gpu_mem_fraction=_fraction(world.number_or_none("kv_cache_percentage")),
         streaming=streaming is not None,
         num_requests=requests.count("num_requests"),
@@ -155,9 +99,9 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         output_tput_tps=performance.number("system_output_throughput_tok_s"),
         total_tput_tps=performance.number("system_total_throughput_tok_s"),
         output_tput_per_gpu=performance.number("output_throughput_per_gpu_tok_s"),
-        tps_per_user=streaming and streaming.number("token_output_speed_tok_s"),
+        tps_per_user=speed,
         tps_per_user_e2e=performance.number("output_throughput_per_user_tok_s"),
-        tps_per_user_distribution=streaming and streaming.distribution_or_none("gen_tps_percentiles"),
+        tps_per_user_distribution=speeds,
         ttft_ms=streaming and streaming.distribution("ttft_percentiles"),
         tpot_ms=streaming and streaming.distribution("tpot_percentiles"),
         e2el_ms=performance.distribution("request_latency_percentiles_ms"),
@@ -171,13 +115,41 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         isl=dataset.distribution("isl_stats"),
         osl=dataset.distribution("osl_stats"),
         seq_len=dataset.distribution("seq_len_stats"),
+        extra=extra,
+        **energy_fields(extra),
     )
 
 
-def _decode(text: str | bytes) -> Mapping[str, Any]:
+def _extra(said: Mapping[str, Any]) -> Iterator[tuple[str, float | str]]:
+    """Yield what no field of Report stands for, by its dotted path."""
+    for name, block in said.items():
+        known = _KNOWN.get(name)
+        if known is None or not isinstance(block, Mapping):
+            yield from _flat(name, block)
+        elif block.keys() - known:
+            for key in block:
+                if key not in known:
+                    yield from _flat(f"{name}.{key}", block[key])
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, float | str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(f"{path}.{key}", item)
+    elif isinstance(value, (str, int, float)):
+        sayable = isinstance(value, (str, bool)) or abs(value) <= sys.float_info.max
+        yield utf8(path), utf8(value) if isinstance(value, str) else value if sayable else str(value)
+
+
+def decode(text: str | bytes) -> Mapping[str, Any]:
+    """Return the JSON object of a text.
+
+    Raises:
+        ReportError: it is none, or was cut off.
+    """
     try:
         said = json.loads(text)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ReportError(f"the report is no JSON, or was cut off: {error}") from None
     if not isinstance(said, dict):
         raise ReportError(f"the report is no JSON object but {_short(said)}")
@@ -227,7 +199,7 @@ class _Block:
         said = self._said.get(key)
         if said is None or said == "None":  # str(None), where the bench has no model_path
             return None
-        return said if isinstance(said, str) else self._wrong(key, "a text")
+        return utf8(said) if isinstance(said, str) else self._wrong(key, "a text")
 
     def text(self, key: str) -> str:
         return self.text_or_none(key) or self._wrong(key, "a text")
@@ -236,7 +208,7 @@ class _Block:
         said = self._said.get(key)
         if said is None:
             return None
-        if isinstance(said, bool) or not isinstance(said, (int, float)) or not (math.isfinite(said) and said >= 0):
+        if isinstance(said, bool) or not isinstance(said, (int, float)) or not 0 <= said <= sys.float_info.max:
             self._wrong(key, "a number of at least 0")
         return float(said)
 
@@ -248,7 +220,7 @@ class _Block:
         said = self._said.get(key)
         if said is None:
             return None
-        if isinstance(said, bool) or not isinstance(said, int) or said < 1:
+        if isinstance(said, bool) or not isinstance(said, int) or not 1 <= said <= MOST_COUNT:
             self._wrong(key, "an integer of at least 1")
         return said
 

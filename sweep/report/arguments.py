@@ -1,0 +1,92 @@
+"""The engine's own word on how it was set up: the dumps of its arguments in the log.
+
+The report only echoes the command line, where the engine YAML may have said otherwise, and of attention DP, the MoE
+backend, CUDA graphs and chunking it says nothing. The log often has them:
+
+    [I] PyTorchConfig(..., moe_backend='CUTLASS', kv_cache_dtype='auto', use_cuda_graph=True, ...)        1.1
+    [I] ATTENTION RUNTIME FEATURES:  AttentionRuntimeFeatures(chunked_prefill=False, ...)                 1.1
+    [I] max_seq_len=8224, max_num_requests=64, max_num_tokens=8192, max_batch_size=64                     1.1
+    [I] LLM Args: tensor_parallel_size=8, pipeline_parallel_size=1, ...                                   1.2
+    TorchLlmArgs(model='...', tensor_parallel_size=4, kv_cache_config=KvCacheConfig(dtype='fp8', ...), ...)
+
+Every rank prints them, and a first, smaller engine is built to measure the memory: the last word counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+DUMP = re.compile(
+    rb"(?:^|[\]:] {1,2})"
+    rb"(?:(?:PyTorchConfig|\w*LlmArgs|AttentionRuntimeFeatures)\(|LLM Args:|max_seq_len=\d+, max_num_req)"
+)
+"""Where a dump begins, in the bytes of a line."""
+
+_BEGIN = re.compile(r"(PyTorchConfig|\w*LlmArgs|AttentionRuntimeFeatures)\(|LLM Args:|(?=max_seq_len=\d+, max_num_req)")
+
+_SAME: Mapping[str, str] = {  # what other dumps call the keys of TorchLlmArgs
+    "moe_backend": "moe_config.backend",
+    "kv_cache_dtype": "kv_cache_config.dtype",
+    "chunked_prefill": "enable_chunked_prefill",
+}
+_ADJUSTED = frozenset({"max_seq_len"})
+"""The engine raises or lowers it to what its memory holds after it was told; only the arguments say what was asked."""
+
+_TOKEN = re.compile(
+    r"""(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(?P<enum><[^<>]*>)|(?P<open>[\[({])|(?P<close>[\])}])|"""
+    r"""(?P<comma>,)|(?P<key>[A-Za-z_]\w*)=|(?P<word>[^\s,'"()\[\]{}<>=]+)|(?P<other>.)""",
+    re.DOTALL,
+)
+
+
+def read_arguments(line: str) -> dict[str, str]:
+    """Return what the dump in this line says, by dotted key as in the engine YAML; texts without their quotes.
+
+    Lists, and what is no `key=value`, are passed over. A line that holds no dump gives nothing.
+    """
+    begin = _BEGIN.search(line)
+    if begin is None:
+        return {}
+    of_executor = not begin[0]
+    found: dict[str, str] = {}
+    for key, value in _pairs(line[begin.end() :]):
+        if not (of_executor and key in _ADJUSTED):
+            found[_SAME.get(key, key)] = value
+    return found
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, value) of a Python-like dump such as `a=1, b=Config(c='x'), d=[1, 2]`."""
+    path: list[str | None] = []  # keys that enclose the place; None for a list, a tuple or a dict
+    key: str | None = None
+    for token in _TOKEN.finditer(text):
+        match token.lastgroup:
+            case "key":
+                key = token["key"]
+            case "open":
+                path.append(key if token[0] == "(" else None)
+                key = None
+            case "close":
+                if not path:
+                    return  # the end of the dump
+                path.pop()
+                key = None
+            case "comma":
+                key = None
+            case "text" | "enum" | "word" if key is not None and None not in path:
+                rest = text[token.end() : token.end() + 1]
+                if rest == "(" and token.lastgroup == "word":
+                    continue  # the name of a nested configuration
+                yield ".".join([*(name for name in path if name), key]), _plain(token[0])
+                key = None
+            case _:
+                pass
+
+
+def _plain(said: str) -> str:
+    if said[0] in "'\"":
+        return said[1:-1]
+    if said[0] == "<":  # <LoadFormat.AUTO: 0>
+        return said[1:-1].partition(":")[0].rpartition(".")[2]
+    return said

@@ -1,0 +1,46 @@
+"""Energy as 1.3 and later report it.
+
+The three metrics are known by name (NVIDIA/TensorRT-LLM PR 11397), their exact labels and JSON keys are not: the text
+says something like `Total Energy (J)`, the JSON something like `total_energy_j`. So a name counts by its words. What
+is recognised stays in `extra` too, as it was said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_NAMES = (  # in the order of asking: "tokens per second per watt" also has a watt in it
+    ("output_tokens_per_j", re.compile(r"token.*per_(watt|joule|w|j)|tps_(per_)?w(att)?$")),
+    ("energy_j", re.compile(r"energy(_consumption)?(_total)?_(j|joules?)$")),
+    ("power_w_per_gpu", re.compile(r"(average|avg|mean)_(gpu_)?power(_(w|watts?))?$")),
+)
+
+
+def energy_fields(extra: Mapping[str, float | str]) -> dict[str, Any]:
+    """Return the energy fields of Report that stand in `extra`: J of all GPUs, mean W of one GPU, output tokens per J.
+
+    Tokens per second per watt are tokens per joule.
+    """
+    found: dict[str, float] = {}
+    for name, value in extra.items():
+        number = _number(value)
+        if number is None:
+            continue
+        words = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        for field, pattern in _NAMES:
+            if pattern.search(words):
+                found.setdefault(field, number)
+                break
+    return found
+
+
+def _number(value: float | str) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None

@@ -1,0 +1,219 @@
+"""A log is read as a stream, once and in bounded memory: the last complete report in it, and what else it tells.
+
+Most of a log is of no interest, so blocks of a megabyte are searched for the few places where something begins, and
+only from there on are lines taken apart. What belongs to the report is what came before its end: the dumps of the
+engine's arguments, and the engine's steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from sweep.errors import ReportError
+from sweep.report.arguments import DUMP, read_arguments
+from sweep.report.iterations import STEP, Iterations, StepReader
+from sweep.report.serving import ServingText
+from sweep.report.text import TrtllmText
+from sweep.report.value import Report
+
+BLOCK_BYTES = 1 << 20
+TAIL_BYTES = 64 << 10
+"""So much of the end of a log is kept as evidence."""
+LONGEST_LINE = 64 << 10
+MOST_LINES = 20_000
+"""A report that has not ended after so many lines never will."""
+MOST_LABELS = 1024
+
+_STARTS = (
+    *(b" BACKEND", b" backend", b"= ENGINE DETAILS", b"Serving Benchmark Result"),
+    *(b"Maximum request concurrency:", b"Total failed requests:"),
+)
+_ASIDES = (STEP, b"PyTorchConfig(", b"LlmArgs(", b"AttentionRuntimeFeatures(", b"LLM Args:", b", max_num_requests=")
+_LINE = re.compile(rb"[^\r\n]*")
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
+_LABEL = re.compile(
+    r"(?:\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d) (?:std(?:out|err) [FP] )?)?"  # kubectl --timestamps, CRI
+    r"((?:\[pod/[^\]]*\] )?"  # kubectl logs --prefix
+    r"(?:\[\d+,\d+\]<std(?:out|err)>: ?)?"  # mpirun --tag-output
+    r"(?:\s*\d+: )?)"  # srun --label
+)
+_BAR = re.compile(r"(?:[A-Za-z][\w ()/.-]*:\s*)?\d{1,3}%\|.*?(?:it/s|s/it)[^\]]*\]")
+
+
+def plain(line: str) -> str:
+    """Return a line without terminal colours and progress bars."""
+    if "\x1b" in line:
+        line = _COLOUR.sub("", line)
+    return _BAR.sub("", line) if "%|" in line else line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What a log holds.
+
+    report: the last complete one. problem: why the last one that ended after it is none.
+    arguments: what the engine dumped of its arguments before that report, by dotted key of the engine YAML.
+    excerpt: the lines that all this was read from, and the end of the log; it gives the same Log again.
+    """
+
+    report: Report | None
+    problem: str | None
+    arguments: Mapping[str, str]
+    iterations: Iterations | None
+    excerpt: str
+
+
+def read_log(stream: BinaryIO) -> Log:
+    """Read a log to its end; any bytes can be read.
+
+    Lines end with LF, CR (a progress bar) or both. What stands after the last line end was cut, and counts only where
+    nothing of it can be cut: as the banner that ends a report.
+    """
+    reader = _Reader()
+    for block in _blocks(stream):
+        reader.feed(block)
+    return reader.close()
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield blocks of whole lines; the last one is what was not ended."""
+    carry = b""
+    while data := stream.read(BLOCK_BYTES):
+        data = carry + data
+        cut = data.rfind(b"\n") + 1 or data.rfind(b"\r", 0, -1) + 1  # a CR at the end may be half a CRLF
+        if not cut and len(data) > max(BLOCK_BYTES, LONGEST_LINE):
+            cut = len(data)  # no log but one endless line
+        carry = data[cut:]
+        if cut:
+            yield data[:cut]
+    yield carry
+
+
+@dataclass(slots=True)
+class _Rank:
+    """What the lines with one label build up."""
+
+    bench: TrtllmText = field(default_factory=TrtllmText)
+    serving: ServingText = field(default_factory=ServingText)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def open(self) -> bool:
+        return self.bench.open or self.serving.open
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._ranks: dict[str, _Rank] = {}
+        self._report: Report | None = None
+        self._problem: str | None = None
+        self._report_lines: list[str] = []
+        self._dumps: dict[str, str] = {}  # by what the dump is of: its line
+        self._arguments: Mapping[str, str] = {}
+        self._argument_lines: list[str] = []
+        self._steps = StepReader()
+        self._iterations: Iterations | None = None
+        self._tail = b""
+
+    def feed(self, block: bytes) -> None:
+        """Take whole lines."""
+        self._tail = (self._tail + block)[-TAIL_BYTES:] if len(block) < TAIL_BYTES else block[-TAIL_BYTES:]
+        asides, seen, position = self._asides(block), 0, 0
+        starts = iter(_line_begins(block, _STARTS))
+        while True:
+            if not any(rank.open for rank in self._ranks.values()):
+                start = next((begin for begin in starts if begin >= position), None)
+                if start is None:
+                    break
+                position = start
+            for line in block[position:].splitlines(keepends=True):
+                position += len(line)
+                if self._line(line):
+                    while seen < len(asides) and asides[seen][0] < position:
+                        self._aside(asides[seen][1])
+                        seen += 1
+                    self._conclude()
+                if not any(rank.open for rank in self._ranks.values()):
+                    break
+            else:
+                break
+        for _, line in asides[seen:]:
+            self._aside(line)
+
+    def close(self) -> Log:
+        """Return what was found."""
+        if self._report is None:
+            self._conclude()
+            if self._problem is None and any(rank.open for rank in self._ranks.values()):
+                self._problem = "the report has no end: it was cut, or its run was killed"
+        tail = self._tail.decode("utf-8", "replace")
+        report = "\n".join(self._report_lines)
+        whole = report and report in tail.replace("\r\n", "\n")
+        parts = [*self._argument_lines, *([] if whole or not report else [report]), tail]
+        return Log(
+            report=self._report,
+            problem=self._problem,
+            arguments=self._arguments,
+            iterations=self._iterations,
+            excerpt="\n".join(parts),
+        )
+
+    def _line(self, line: bytes) -> bool:
+        """Take one line; return whether it ended a report."""
+        text = plain(line[:LONGEST_LINE].decode("utf-8", "replace")).rstrip("\r\n")
+        label = _LABEL.match(text)
+        assert label is not None  # it also matches nothing
+        text = text[label.end() :]
+        if not line.endswith((b"\n", b"\r")) and text.strip("= "):
+            return False  # cut
+        rank = self._ranks.get(label[1])
+        if rank is None:
+            if len(self._ranks) == MOST_LABELS:
+                return False
+            rank = self._ranks[label[1]] = _Rank()
+        rank.lines.append(text)
+        try:
+            report = rank.bench.feed(text) or rank.serving.feed(text)
+        except ReportError as error:
+            self._problem = str(error)
+            report = None
+        if report is not None:
+            self._report, self._problem, self._report_lines = report, None, rank.lines
+        if report is not None or not rank.open or len(rank.lines) > MOST_LINES:
+            keep = rank.serving if not rank.open else ServingText()  # the concurrency stands before the report
+            self._ranks[label[1]] = _Rank(serving=keep)
+        return report is not None
+
+    def _asides(self, block: bytes) -> list[tuple[int, bytes]]:
+        """Return where dumps and steps stand, and their lines."""
+        lines = ((begin, _LINE.match(block, begin, begin + LONGEST_LINE)) for begin in _line_begins(block, _ASIDES))
+        return [(begin, line[0]) for begin, line in lines if line is not None]
+
+    def _aside(self, line: bytes) -> None:
+        if STEP in line:
+            self._steps.printed(line)
+        elif dump := DUMP.search(line):
+            self._dumps[dump[0].decode()] = plain(line.decode("utf-8", "replace"))
+
+    def _conclude(self) -> None:
+        """Give the report what came before its end."""
+        self._argument_lines = list(self._dumps.values())
+        self._arguments = {key: said for line in self._argument_lines for key, said in read_arguments(line).items()}
+        self._iterations = self._steps.summary()
+        self._dumps = {}
+        self._steps.clear()
+
+
+def _line_begins(block: bytes, words: Sequence[bytes]) -> list[int]:
+    """Return where the lines begin that hold one of the words; each once, in order. Much faster than one expression."""
+    begins: set[int] = set()
+    for word in words:
+        place = block.find(word)
+        while place >= 0:
+            begins.add(max(block.rfind(b"\n", 0, place), block.rfind(b"\r", 0, place)) + 1)
+            end = block.find(b"\n", place)
+            place = block.find(word, end) if end >= 0 else -1
+    return sorted(begins)

@@ -1,0 +1,249 @@
+"""What TensorRT-LLM, its libraries and the cluster say at an end, and what we call it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep.failure import KINDS, MOST_LINES, Policy, classify
+
+SAMPLES = Path(__file__).parent / "data" / "failures"
+INDEX = json.loads((SAMPLES / "index.json").read_text())
+
+LITERALS = {
+    "oom": [
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 184 GiB",
+        "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "torch.AcceleratorError: CUDA error: out of memory",
+        "[TensorRT-LLM][ERROR] CUDA runtime error in cudaMalloc(&ptr, size): out of memory",
+        "RuntimeError: Executor creation failed due to insufficient GPU memory.",
+        "The following component could not be created: KV cache",
+        "Executor creation failed with NCCL error: unhandled cuda error",
+        "Executor creation failed with an error which might indicate insufficient GPU memory.",
+    ],
+    "kv_cache_too_small": [
+        "RuntimeError: Can't allocate new blocks. No free blocks left.",
+        "ValueError: The amount of KV cache memory is insufficient to run this model. Please try with more GPUs.",
+        "ValueError: The model requires at least: 160.0 GB, the total GPU memory of 80.0 is insufficient.",
+        "[TensorRT-LLM][ERROR] maxTokensInPagedKvCache must be large enough to process at least 1 sequence",
+    ],
+    "request_too_long": [
+        "ValueError: The sum of prompt length (8192.0), query length (0) should not exceed max_num_tokens (4096)",
+        "ValueError: The sum of prompt length (8192.0), max tokens (9) should not exceed max_seq_len (8200)",
+        "ValueError: Requests failed: Prompt length (8192) should not exceed max_num_tokens (4096) (512 requests)",
+        "RuntimeError: Engine supports a max sequence of 2048. Provided dataset contains a maximum sequence of 4096.",
+    ],
+    "invalid_config": [
+        "pydantic_core._pydantic_core.ValidationError: 2 validation errors for TorchLlmArgs",
+        "  Extra inputs are not permitted [type=extra_forbidden, input_value=True, input_type=bool]",
+        "  Input should be 'CUTLASS', 'TRTLLM' or 'WIDEEP' [type=literal_error, input_value='X', input_type=str]",
+        "TypeError: LlmArgs.__init__() got an unexpected keyword argument 'enable_attention_dp'",
+        "ValueError: moe_tp_size * moe_ep_size * moe_cluster_size must equal to moe_world_size, but got 8 != 4",
+        "ValueError: attn_tp_size * attn_cp_size must equal to tp_size * cp_size, but got 8 != 4",
+        'ValueError: Overriding KV cache quantization with an invalid type "bfloat16"',
+        'RuntimeError: Attempting to override KV cache quantization "FP8" with PyTorchConfig.kv_cache_dtype="nvfp4".',
+        "yaml.scanner.ScannerError: while scanning for the next token",
+    ],
+    "usage": [
+        "Error: No such option: --ep (Possible options: --help, --pp, --tp)",
+        "Error: No such option '--ep'. (Did you mean one of: '--help', '--pp', '--tp'?)",
+        "Error: Invalid value for '--dataset': Path '/x' does not exist.",
+        "bash: line 1: trtllm-bench: command not found",
+        "Model is a file or directory, please provide a model name.",
+    ],
+    "nccl": [
+        "RuntimeError: Failed, NCCL error x.cpp:125 'unhandled system error (run with NCCL_DEBUG=INFO for details)'",
+        "torch.distributed.DistBackendError: NCCL error in: /opt/ProcessGroupNCCL.cpp:3356, ncclSystemError",
+    ],
+    "mpi": [
+        "MPI_ABORT was invoked on rank 2 in communicator MPI_COMM_WORLD with errorcode 1.",
+        "Primary job  terminated normally, but 1 process returned a non-zero exit code",
+        "mpirun detected that one or more processes exited with non-zero status",
+    ],
+    "hang": ["[11/07/2025-04:13:33] [TRT-LLM] [E] Hang detected after 300 seconds."],
+    "hf_auth": [
+        "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1)",
+        "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://huggingface.co/x",
+        "Cannot access gated repo for url https://huggingface.co/x.",
+        "OSError: You are trying to access a gated repo.",
+    ],
+    "hf_not_found": [
+        "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)",
+        "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/x",
+        "OSError: x/y is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+    ],
+    "requests_lost": ["AssertionError: Benchmark failed", "ValueError: Initial test run failed - Please make sure"],
+    "interrupted": [
+        "[11/07/2025-03:14:00] [TRT-LLM] [I] Keyboard interrupt, exiting benchmark...",
+        "KeyboardInterrupt",
+    ],
+    "sick_gpu": [
+        "NVRM: Xid (PCI:0008:06:00): 79, pid=1234, GPU has fallen off the bus.",
+        "RuntimeError: CUDA error: uncorrectable ECC error encountered",
+    ],
+    "out_of_disk": ["OSError: [Errno 28] No space left on device: '/ssd/model'"],
+    "timeout": ["slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2025 DUE TO TIME LIMIT ***"],
+    "evicted": ["slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2025 DUE TO PREEMPTION ***"],
+    "node_lost": ["slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2025 DUE TO NODE FAILURE ***"],
+}
+HARMLESS = [
+    "[TRT-LLM] [W] The KV cache memory per GPU is less than 10 GB. Performance may be undesirable.",
+    "The KV cache memory per GPU is less than 10 GB.",
+    "[TRT-LLM] [W] Chunked prefill is disabled, but max_num_tokens (8192) is less than the max ISL (8192).",
+    "Chunked prefill is disabled, but max_num_tokens (8192) is less than the max ISL",
+    "[TRT-LLM] [I] Setting PyTorch memory fraction to 0.9; on out of memory it raises OutOfMemoryError",
+    "[TensorRT-LLM][WARNING] cudaMalloc: out of memory, trying again",
+    "2025-12-20 04:20:03,864 - INFO - flashinfer.jit: kernels not found, error ignored",
+    "/usr/lib/python3.12/x.py:36: UserWarning: failed to import",
+    "Loading weights:  50%|#####     | failed 0 errors 0",
+    '    "error_tokens": 0,',
+    '    raise ValueError(f"Requests failed: {task_errors_str}")',
+]
+
+
+@pytest.mark.parametrize(("kind", "line"), [(kind, line) for kind, lines in LITERALS.items() for line in lines])
+def test_what_is_said_literally_is_classified(kind: str, line: str) -> None:
+    found = classify(["starting\n", f"{line}\n", "done\n"], exit_code=1)
+    assert found.kind == kind
+    assert found.message.startswith(KINDS[kind].meaning)
+    assert found.policy is KINDS[kind].policy
+
+
+@pytest.mark.parametrize("name", INDEX)
+def test_samples(name: str) -> None:
+    said = (SAMPLES / name).read_text().splitlines()
+    assert classify(said, exit_code=INDEX[name]["exit_code"]).kind == INDEX[name]["suggested_class"]
+    assert classify(said).kind == INDEX[name]["suggested_class"]
+
+
+@pytest.mark.parametrize("line", HARMLESS)
+def test_what_only_sounds_like_it_is_no_failure(line: str) -> None:
+    found = classify([line], exit_code=0)
+    assert (found.kind, found.lines) == ("no_report", ())
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["", "3: ", "\x1b[31m", "[pod/x/main] ", "2025-11-07T03:14:07.123Z ", "[11/07/2025-03:14:00] [TRT-LLM] [E] "],
+)
+def test_labels_and_colours_do_not_matter(label: str) -> None:
+    found = classify([f"{label}torch.OutOfMemoryError: CUDA out of memory\x1b[0m\r\n"])
+    assert found.kind == "oom"
+    assert found.message.endswith(": torch.OutOfMemoryError: CUDA out of memory")
+
+
+# ------------------------------------------------------------------------------------------------------------- order
+
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate"
+ABORT = ["RuntimeError: Executor worker returned error", "NCCL error: aborted", *LITERALS["mpi"]]
+
+
+@pytest.mark.parametrize("lines", [[OOM, *ABORT], [*ABORT, OOM]])
+def test_a_cause_comes_before_its_consequences(lines: list[str]) -> None:
+    assert classify(lines, exit_code=1).kind == "oom"
+    assert classify(lines, exit_code=1, state="Error: BackoffLimitExceeded").kind == "oom"
+
+
+def test_nccl_comes_before_mpi_and_state_before_both() -> None:
+    assert classify(ABORT, exit_code=1).kind == "nccl"
+    assert classify(ABORT, exit_code=1, state="NodeLost").kind == "node_lost"
+    assert classify([*ABORT, OOM], exit_code=1, state="Preempted: to accommodate a workload").kind == "oom"
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        ("OOMKilled", "oom"),
+        ("ImagePullBackOff: Back-off pulling image", "image_pull"),
+        ("ErrImagePull: manifest unknown", "image_pull"),
+        ("Evicted: The node was low on resource: ephemeral-storage.", "out_of_disk"),
+        ("Evicted: The node had condition: [MemoryPressure].", "evicted"),
+        ("Preempted: Preempted to accommodate a workload (UID: 1)", "evicted"),
+        ("Evicted ClusterQueueStopped", "evicted"),
+        ("DeactivatedDueToMaximumExecutionTimeExceeded", "timeout"),
+        ("DeadlineExceeded: Job was active longer than specified deadline", "timeout"),
+        ("NodeNotReady", "node_lost"),
+        ("NodeLost: node gke-a4x-1 which was running pod was not found", "node_lost"),
+        ("DeletionByTaintManager", "node_lost"),
+        ('forbidden: exceeded quota: compute, requested: requests.nvidia.com/gpu="4"', "quota"),
+        ("couldn't assign flavors: insufficient unused quota for nvidia.com/gpu in flavor a4x, 4 more needed", "quota"),
+        ("FailedScheduling: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu", "quota"),
+        ("ZONE_RESOURCE_POOL_EXHAUSTED", "quota"),
+    ],
+)
+def test_what_the_cluster_says_is_classified(state: str, kind: str) -> None:
+    found = classify(["starting"], exit_code=137, state=state)
+    assert found.kind == kind
+    assert state in found.message
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "kind"),
+    [
+        *[
+            (0, "no_report"),
+            (None, "no_report"),
+            (1, "unknown"),
+            (124, "timeout"),
+            (127, "usage"),
+            (130, "interrupted"),
+        ],
+        *[(143, "interrupted"), (-15, "interrupted"), (137, "unknown"), (-9, "unknown")],
+    ],
+)
+def test_an_exit_code_alone_says_little(exit_code: int | None, kind: str) -> None:
+    found = classify(["[TRT-LLM] [I] Setting up throughput benchmark."], exit_code=exit_code)
+    assert found.kind == kind
+    assert exit_code in (None, 0) or str(exit_code) in found.message
+
+
+def test_signals_are_named() -> None:
+    assert "exit code 137, SIGKILL" in classify([], exit_code=137).message
+
+
+# --------------------------------------------------------------------------------------------------------- the unknown
+
+
+def test_of_the_unknown_the_last_telling_lines_are_kept() -> None:
+    lines = [line for n in range(40) for line in (f"RuntimeError: number {n}\n", "[I] nothing\n")]
+    found = classify(lines, exit_code=1)
+    assert (found.kind, len(found.lines)) == ("unknown", MOST_LINES)
+    assert found.lines[-1] == "RuntimeError: number 39"
+    assert found.message.splitlines() == list(found.lines)
+
+
+def test_long_lines_are_cut() -> None:
+    found = classify(["ValueError: " + "x" * 1_000_000])
+    assert len(found.message) < 1000
+    assert len(classify([OOM + "y" * 1_000_000]).message) < 1000
+
+
+def test_a_log_is_read_once_as_a_stream() -> None:
+    def lines() -> Iterator[str]:
+        yield from (f"[TRT-LLM] [I] step {n}\n" for n in range(200_000))
+        yield OOM
+
+    assert classify(lines()).kind == "oom"
+
+
+@given(st.lists(st.text()), st.none() | st.integers(-64, 255), st.none() | st.text())
+def test_any_text_is_classified(lines: list[str], exit_code: int | None, state: str | None) -> None:
+    found = classify(lines, exit_code=exit_code, state=state)
+    assert found.kind in KINDS
+    assert found.message
+
+
+def test_every_kind_says_what_happened_and_what_to_do() -> None:
+    for kind in KINDS.values():
+        assert kind.meaning
+        assert kind.policy in Policy
+    assert {name for name, kind in KINDS.items() if kind.policy is Policy.SKIP_LARGER} == {
+        "oom",
+        "kv_cache_too_small",
+        "does_not_fit",
+    }

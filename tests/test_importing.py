@@ -1,0 +1,395 @@
+"""`python -m sweep import`: what people have becomes rows."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweep.cli import run_command
+from sweep.table import COLUMNS, Results, load
+
+DATA = Path(__file__).parent / "data"
+REPORTS, FAILURES = DATA / "reports", DATA / "failures"
+STREAMING = REPORTS / "1.2.0rc2-throughput-streaming.json"
+RECORDS = "1.2.0rc2-throughput-streaming-perrequest"
+
+
+class Said:
+    """Exit code, rows and messages of one command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        (row,) = self.rows
+        return row
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Any:
+    def command(*arguments: Any) -> Said:
+        code = run_command(["import", *map(str, arguments)])
+        return Said(code, *capsys.readouterr())
+
+    return command
+
+
+# --------------------------------------------------------------------------------------------------------- single files
+
+
+def test_a_report_becomes_one_line_with_every_column(run: Any) -> None:
+    said = run("--json", STREAMING)
+    assert said.code == 0
+    row = said.row
+    assert list(row) == [column.name for column in COLUMNS]
+    assert (row["status"], row["source"], row["backend"], row["trtllm_version"]) == (
+        "ok",
+        "measured",
+        "import",
+        "1.2.0rc2",
+    )
+    assert (row["isl"], row["osl"], row["num_requests"], row["tp"], row["pp"], row["ep"]) == (1024, 512, 300, 4, 1, 1)
+    assert (row["kv_cache_dtype"], row["effective_kv_cache_dtype"], row["streaming"]) == ("fp8", "FP8", True)
+    assert (row["concurrency"], row["attention_dp"], row["moe_backend"], row["bench"], row["image"]) == (None,) * 5
+    assert row["output_tput_tps"] == 6168.046983341929
+    assert row["output_tput_per_gpu"] == pytest.approx(6168.046983341929 / 4)
+    assert (row["ttft_ms_p50"], row["e2el_ms_p99"]) == (307.359384, 5196.6760189999995)
+    assert (row["started_at"], row["ended_at"], row["gpu_hours"], row["cost_usd"]) == (None,) * 4
+    assert row["imported_from"] == row["log_path"] == str(STREAMING)
+    assert {"tp", "ep", "max_batch_size"} <= set(row["unverified_settings"].split(","))
+
+
+def test_many_files_are_many_lines_in_their_order(run: Any) -> None:
+    files = sorted(REPORTS.glob("[01]*.txt")) + sorted(REPORTS.glob("[01]*streaming.json"))
+    said = run("--json", *files, FAILURES / "handwritten-oom-cpp.txt")
+    assert said.code == 0
+    assert {row["imported_from"] for row in said.rows} == {
+        str(f) for f in [*files, FAILURES / "handwritten-oom-cpp.txt"]
+    }
+    assert len(said.rows) == len(files) + 1
+    assert [row["status"] for row in said.rows] == ["ok"] * len(files) + ["failed"]
+
+
+@pytest.mark.parametrize("name", json.loads((FAILURES / "index.json").read_text()))
+def test_a_log_of_a_failure_is_a_row(run: Any, name: str) -> None:
+    said = run("--json", FAILURES / name)
+    wanted = json.loads((FAILURES / "index.json").read_text())[name]["suggested_class"]
+    assert said.code == 0
+    assert (said.row["status"], said.row["failure_kind"]) == ("failed", wanted)
+    assert said.row["failure_message"]
+    assert said.row["output_tput_tps"] is None
+
+
+def test_a_cut_report_is_none(run: Any, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.json"
+    cut.write_text(STREAMING.read_text()[:1000])
+    rows = run("--json", REPORTS / "derived" / "truncated.txt", cut).rows
+    assert [(row["status"], row["failure_kind"]) for row in rows] == [("failed", "no_report")] * 2
+    assert "no end" in rows[0]["failure_message"]
+    assert "cut off" in rows[1]["failure_message"]
+
+
+def test_benchmark_serving_states_its_concurrency(run: Any) -> None:
+    for name in ("serving-default.json", "serving-default.txt"):
+        row = run("--json", REPORTS / name).row
+        assert (row["bench"], row["concurrency"], row["status"]) == ("serve", 64, "ok")
+        assert (row["tp"], row["kv_cache_dtype"], row["gpus_used"], row["output_tput_per_gpu"]) == (None,) * 4
+        assert row["ttft_ms_p99"] == pytest.approx(460.68, abs=0.005)
+        assert row["itl_ms_mean"] == pytest.approx(10.50, abs=0.005)
+
+
+def test_old_reports_say_what_they_say(run: Any) -> None:
+    row = run("--json", REPORTS / "0.16.0-throughput-nonstreaming.txt").row
+    assert (row["status"], row["output_tput_tps"], row["total_tput_tps"], row["ep"]) == ("ok", 16535.2656, None, None)
+    assert row["output_tput_per_gpu"] == 16535.2656
+    assert (row["e2el_ms_mean"], row["tput_per_gpu"], row["effective_concurrency_mean"]) == (None, None, None)
+    row = run("--json", REPORTS / "0.19-throughput-streaming.json").row
+    assert (row["tps_per_user"], row["effective_kv_cache_free_gpu_mem_fraction"]) == (None, 0.9)
+    assert "token_output_speed_tok_s" in row["report_extra"]
+
+
+def test_packed_files_and_the_standard_input(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (STREAMING.name, "1.2.0rc2-throughput-streaming.txt"):
+        with gzip.open(tmp_path / f"{name}.gz", "wb") as packed:
+            packed.write((REPORTS / name).read_bytes())
+    rows = run("--json", *sorted(tmp_path.iterdir())).rows
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    said = io.BytesIO((REPORTS / "1.2.0rc2-latency.txt").read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(said))
+    assert run("--json", "-").row["trtllm_version"] == "1.2.0rc2"
+
+
+def test_few_requests_have_no_p99(run: Any) -> None:
+    row = run("--json", REPORTS / f"{RECORDS}.txt").row
+    assert (row["e2el_ms_p99"], row["e2el_ms_p95"]) == (None, None)
+    assert row["e2el_ms_p90"] is not None
+
+
+# -------------------------------------------------------------------------------------------------- one run, many files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "logs"
+    made.mkdir()
+    for suffix in ("json", "txt", "request_json", "output_json"):
+        shutil.copy(REPORTS / f"{RECORDS}.{suffix}", made / f"run.{suffix}")
+    (made / "notes.md").write_text("# not a report")
+    return made
+
+
+def test_a_run_in_a_folder_is_one_row(run: Any, folder: Path) -> None:
+    said = run("--json", folder)
+    assert said.code == 0
+    assert (said.row["status"], said.row["imported_from"]) == ("ok", str(folder / "run.json"))
+    assert "1 other files passed over" in said.err
+
+
+def test_a_named_file_is_a_row_of_its_own_and_still_held_against_the_others(run: Any, folder: Path) -> None:
+    assert [row["status"] for row in run("--json", *sorted(folder.glob("run.*"))).rows] == ["ok", "ok"]
+    other = (folder / "run.txt").read_text().replace("168.9088", "186.9088")
+    (folder / "run.txt").write_text(other)
+    rows = run("--json", folder / "run.json", folder / "run.txt").rows
+    assert [row["status"] for row in rows] == ["invalid", "invalid"]
+    assert "JSON and text disagree on output_tput_tps" in rows[0]["failure_message"]
+    assert rows[0]["failure_kind"] == "invalid_report"
+    assert rows[0]["output_tput_tps"] == pytest.approx(168.9088, abs=1e-4)  # the numbers are kept
+
+
+def test_records_that_disagree_make_a_row_invalid(run: Any, folder: Path) -> None:
+    records = json.loads((folder / "run.request_json").read_text())
+    records[0]["end_timestamp"] += 1000
+    (folder / "run.request_json").write_text(json.dumps(records))
+    row = run("--json", folder).row
+    assert row["status"] == "invalid"
+    assert "JSON and records disagree" in row["failure_message"]
+
+
+def test_records_alone_give_every_metric(run: Any, folder: Path) -> None:
+    row = run("--json", folder / "run.request_json").row
+    assert (row["status"], row["model"], row["tp"], row["num_requests"]) == ("ok", None, None, 5)
+    assert row["output_tput_tps"] == pytest.approx(168.9088, abs=1e-4)
+
+
+def test_a_log_of_a_failure_beside_a_report_says_that_it_is_an_old_one(run: Any, folder: Path) -> None:
+    (folder / "run.txt").write_text((FAILURES / "handwritten-oom-cpp.txt").read_text())
+    row = run("--json", folder).row
+    assert row["status"] == "invalid"
+    assert "the log ends with a failure (oom)" in row["failure_message"]
+
+
+def test_the_iteration_log_beside_it_is_summed_up(run: Any, folder: Path) -> None:
+    step = "{'iter': 1, 'numActiveRequests': 7, 'kvCacheStats': {'maxNumBlocks': 4, 'usedNumBlocks': 1}}"
+    (folder / "run.iteration_log").write_text(f"{step}\n" * 3)
+    row = run("--json", folder).row
+    assert (row["steps"], row["kv_cache_util_mean"], row["step_requests_max"]) == (3, 0.25, 7)
+    assert json.loads(row["steps_over_time"])["kv_cache_util"] == [0.25, 0.25, 0.25]
+
+
+def test_a_folder_of_an_attempt_is_one_row_with_its_environment(run: Any, tmp_path: Path) -> None:
+    shutil.copy(STREAMING, tmp_path / "report.json")
+    shutil.copy(STREAMING.with_suffix(".txt"), tmp_path / "log.txt")
+    about = {"node": "n1", "slowdown": "hw_slowdown", "sm_clock_mhz": 1800, "load_s": "no number", "unheard": 1}
+    (tmp_path / "env.json").write_text(json.dumps(about))
+    row = run("--json", tmp_path).row
+    assert (row["node"], row["sm_clock_mhz"], row["load_s"], row["status"]) == ("n1", 1800, None, "invalid")
+    assert row["failure_message"] == "a GPU was slowed down: hw_slowdown"
+
+
+# ------------------------------------------------------------------------------------------------------------- settings
+
+
+def test_settings_can_be_given(run: Any) -> None:
+    row = run(
+        "--json", "--set", "concurrency=64", "--set", "attention_dp=false", "--set", "moe_backend=CUTLASS", STREAMING
+    ).row
+    assert (row["concurrency"], row["attention_dp"], row["moe_backend"], row["status"]) == (64, False, "CUTLASS", "ok")
+
+
+def test_what_was_given_is_asked_of_the_report(run: Any) -> None:
+    row = run("--json", "--set", "concurrency=256", "--set", "tp=8", STREAMING).row
+    assert row["status"] == "invalid"
+    assert "tp is 4, not 8" in row["failure_message"]
+    assert "concurrency 256 gives at least" in row["failure_message"]
+
+
+def test_settings_stand_in_names(run: Any, tmp_path: Path) -> None:
+    for name in ("r1_tp4_dpfalse_c64.json", "r1_tp4_dptrue_c64.json.gz", "other.json"):
+        if name.endswith(".gz"):
+            (tmp_path / name).write_bytes(gzip.compress(STREAMING.read_bytes()))
+        else:
+            shutil.copy(STREAMING, tmp_path / name)
+    rows = run("--json", "--pattern", "*_tp{tp}_dp{attention_dp}_c{concurrency}", tmp_path).rows
+    assert [(row["concurrency"], row["attention_dp"]) for row in rows] == [(None, None), (64, False), (64, True)]
+
+
+def test_a_dump_in_the_log_is_held_against_what_was_given(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text(
+        "[I] LLM Args: enable_attention_dp=True, max_batch_size=1024\n" + STREAMING.with_suffix(".txt").read_text()
+    )
+    row = run("--json", "--set", "attention_dp=true", log).row
+    assert row["status"] == "ok"
+    assert not {"attention_dp", "max_batch_size"} & set(row["unverified_settings"].split(","))
+    assert run("--json", "--set", "attention_dp=false", log).row["status"] == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "concurency=64"], 'there is no setting concurency; did you mean "concurrency"?'),
+        (["--set", "concurrency"], "give NAME=VALUE"),
+        (["--set", "concurrency=many"], "concurrency must be an integer, not 'many'"),
+        (["--set", "tp=0"], "tp must be at least 1"),
+        (["--pattern", "tp{tpp}"], "there is no setting tpp"),
+        (["--pattern", "tp{tp}_{tp}"], "tp stands there twice"),
+        (["--pattern", "plain"], "name a setting"),
+        (["--reparse", "results/x", "--set", "tp=1"], "takes nothing else"),
+    ],
+)
+def test_mistakes_cost_one_sentence(run: Any, arguments: list[str], message: str) -> None:
+    said = run(STREAMING, *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("sweep: ")
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_nothing_to_import_is_a_mistake(run: Any) -> None:
+    assert run().code == 2
+
+
+# ----------------------------------------------------------------------------------------------------------- unreadable
+
+
+def test_what_cannot_be_read_is_named(run: Any, tmp_path: Path) -> None:
+    files = {
+        name: tmp_path / name for name in ("absent.json", "picture.png", "config.json", "broken.gz", "outputs.json")
+    }
+    files["picture.png"].write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+    files["config.json"].write_text('{"model": "x"}')
+    files["broken.gz"].write_bytes(b"\x1f\x8b\x08nonsense")
+    files["outputs.json"].write_text('{"1": "Hello", "2": "World"}')
+    said = run("--json", *files.values(), STREAMING)
+    assert said.code == 3
+    assert said.row["status"] == "ok"
+    for path in files.values():
+        assert f"sweep: cannot read {path}: " in said.err
+    assert "No such file" in said.err and "it is no text" in said.err and "no report of trtllm-bench" in said.err
+
+
+def test_a_folder_of_nothing_gives_nothing(run: Any, tmp_path: Path) -> None:
+    said = run("--json", tmp_path)
+    assert (said.code, said.out) == (0, "")
+    assert "nothing" in said.err
+
+
+def test_without_json_people_read_a_table(run: Any) -> None:
+    said = run(STREAMING, FAILURES / "handwritten-nccl.txt")
+    assert "1.2.0rc2-throughput-streaming.json" in said.out
+    assert "6,168.0" in said.out
+    assert "failed (nccl): the GPUs could not talk to each other" in said.out
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_rows_land_in_a_table_once(run: Any, tmp_path: Path) -> None:
+    into = tmp_path / "results" / "old"
+    files = [
+        STREAMING,
+        STREAMING.with_suffix(".txt"),
+        REPORTS / "1.2.0rc2-latency.json",
+        FAILURES / "handwritten-nccl.txt",
+    ]
+    said = run("--into", into, *files)
+    assert said.code == 0
+    assert "1 in the table already" in said.err  # the text of the first report
+    df = load(into)
+    assert sorted(df["status"]) == ["failed", "ok", "ok"]
+    assert set(df["sweep_id"]) == {Results(into).sweep_id}
+    again = run("--into", into, "--json", *files)
+    assert (again.code, again.out) == (0, "")
+    assert "4 in the table already" in again.err
+    assert len(load(into)) == 3
+
+
+def test_the_same_settings_again_are_another_repeat(run: Any, tmp_path: Path) -> None:
+    other = json.loads(STREAMING.read_text())
+    other["performance"]["total_latency_ms"] *= 1.0001
+    (tmp_path / "second.json").write_text(json.dumps(other))
+    into = tmp_path / "old"
+    run("--into", into, STREAMING, tmp_path / "second.json")
+    df = load(into)
+    assert sorted(df["repeat"]) == [1, 2]
+    assert df["point_id"].nunique() == 1
+    assert list(df["log_path"].isna()) == [True, True]  # there was no log
+
+
+def test_evidence_is_kept_beside_the_rows(run: Any, tmp_path: Path, folder: Path) -> None:
+    into = tmp_path / "old"
+    run("--into", into, "--set", "concurrency=5", folder)
+    row = load(into).iloc[0]
+    raw = into / "raw" / row["point_id"] / "1-1"
+    assert sorted(path.name for path in raw.iterdir()) == ["env.json", "log.txt", "report.json", "requests.json"]
+    assert (raw / "report.json").read_text() == (folder / "run.json").read_text()
+    assert row["log_path"] == f"raw/{row['point_id']}/1-1/log.txt"
+
+
+def test_reparse_makes_the_same_rows_again(run: Any, tmp_path: Path, folder: Path) -> None:
+    into = tmp_path / "old"
+    run("--into", into, "--set", "concurrency=64", STREAMING, REPORTS / "derived" / "full-log.txt")
+    run("--into", into, folder, *sorted(FAILURES.glob("*.txt")), *sorted(REPORTS.glob("0*.txt")))
+    before = pd.read_parquet(into / "table")
+    said = run("--reparse", into)
+    assert said.code == 0
+    assert f"{len(before)} rows made again: no status changed; 0 without evidence" in said.err
+    pd.testing.assert_frame_equal(pd.read_parquet(into / "table"), before)
+
+
+def test_reparse_judges_anew(run: Any, tmp_path: Path, folder: Path) -> None:
+    into = tmp_path / "old"
+    run("--into", into, folder)
+    (raw,) = (into / "raw").glob("*/1-1")
+    about = json.loads((raw / "env.json").read_text())
+    (raw / "env.json").write_text(json.dumps(about | {"memory_errors_uncorrected": 1}))
+    said = run("--reparse", into)
+    assert "1 rows made again: 1 ok → invalid" in said.err
+    row = load(into).iloc[0]
+    assert (row["status"], row["failure_message"]) == ("invalid", "1 uncorrected memory errors were counted")
+    assert row["output_tput_tps"] > 0
+
+
+def test_reparse_of_no_table_is_a_mistake(run: Any, tmp_path: Path) -> None:
+    assert run("--reparse", tmp_path).code == 2
+
+
+def test_simulated_reports_never_pass_as_measured(run: Any, tmp_path: Path) -> None:
+    said = json.loads(STREAMING.read_text())
+    said["engine"]["version"] = "simulated, sweep simulator 2"
+    (tmp_path / "x.json").write_text(json.dumps(said))
+    assert run("--json", tmp_path / "x.json").row["source"] == "simulated"
+
+
+def test_the_command_starts_neither_ray_nor_hydra(tmp_path: Path) -> None:
+    code = (
+        "import sys; from sweep.cli import run_command;"
+        f"run_command(['import', '--json', {str(STREAMING)!r}]);"
+        "print([name for name in ('ray', 'hydra', 'pandas', 'pyarrow') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == "[]"

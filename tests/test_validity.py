@@ -1,0 +1,313 @@
+"""The gate, rule by rule: each test breaks one thing only, and exactly that is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep.point import UNLIMITED, Bench, KvCacheDtype, Model, Precision, SchedulerPolicy
+from sweep.report import Distribution, Report, parse_report, weigh
+from sweep.validity import RULES, Case, judge, unverified
+
+REPORTS = Path(__file__).parent / "data" / "reports"
+MODEL = Model(
+    id="nvidia/Llama-3.3-70B-Instruct-FP4",
+    precision=Precision.NVFP4,
+    weights_gb=40,
+    kv_cache_dtype=KvCacheDtype.FP8,
+)
+ASKED: dict[str, Any] = {
+    "bench": Bench.THROUGHPUT,
+    "image": "i",
+    "model": MODEL.id,
+    "gpu": "gb200",
+    "isl": 1024,
+    "osl": 512,
+    "concurrency": 64,
+    "num_requests": 300,
+    "streaming": True,
+    "tp": 4,
+    "pp": 1,
+    "ep": 1,
+    "attention_dp": False,
+    "kv_cache_dtype": KvCacheDtype.FP8,
+    "kv_cache_free_gpu_mem_fraction": 0.9,
+    "moe_backend": None,
+    "mtp_layers": 0,
+    "max_batch_size": 1024,
+    "max_num_tokens": 8192,
+    "max_seq_len": 1536,
+    "chunked_prefill": True,
+    "scheduler_policy": SchedulerPolicy.GUARANTEED_NO_EVICT,
+    "engine": "{}",
+}
+BEGIN = datetime(2025, 11, 7, 12, tzinfo=UTC)
+
+
+def text(case: str = "1.2.0rc3-throughput-streaming") -> str:
+    return (REPORTS / f"{case}.json").read_text()
+
+
+REPORT = parse_report(text())
+
+
+def case(
+    asked: dict[str, Any] | None = None,
+    report: Report = REPORT,
+    model: Model | None = MODEL,
+    **about: Any,
+) -> Case:
+    return Case(asked=ASKED | (asked or {}), report=report, model=model, started_at=BEGIN, **about)
+
+
+def changed(**fields: Any) -> Report:
+    return dataclasses.replace(REPORT, **fields)
+
+
+def test_a_report_of_the_point_passes() -> None:
+    assert judge(case()) == ()
+    assert (
+        judge(case(environment={"reported_at": BEGIN + timedelta(minutes=5), "slowdown": "", "power_capped": True}))
+        == ()
+    )
+    assert judge(Case(asked={}, report=REPORT)) == ()
+
+
+BROKEN: dict[str, tuple[Case, str]] = {
+    "no tokens": (case(report=changed(output_tput_tps=0.0, osl_mean=0.0, osl=None), asked={"osl": None}), "no tokens"),
+    "failed requests": (
+        case(
+            report=changed(
+                requests_failed=3, request_tput_rps=297 / 24.902534046, output_tput_tps=297 * 512 / 24.902534046
+            )
+        ),
+        "3 of 300 requests failed",
+    ),
+    "isl": (case({"isl": 1025}), "isl is 1024 on average, not 1025"),
+    "osl": (case({"osl": 511}), "osl is 512 on average, not 511"),
+    "num_requests": (case({"num_requests": 320}), "num_requests is 300, not 320"),
+    "too little concurrency": (
+        case(report=changed(concurrency_mean=45.0)),
+        "45 requests were in flight on average; concurrency 64 gives at least",
+    ),
+    "too much concurrency": (case({"concurrency": 32}), "more than the concurrency of 32"),
+    "another concurrency": (case(report=changed(concurrency=60)), "concurrency is 60, not 64"),
+    "tp": (case({"tp": 8}), "tp is 4, not 8"),
+    "pp": (case({"pp": 2}), "pp is 1, not 2"),
+    "ep": (case({"ep": 4}), "ep is 1, not 4"),
+    "world size": (case(report=changed(world_size=8)), "the world size is 8, not tp * pp = 4"),
+    "kv dtype": (case({"kv_cache_dtype": KvCacheDtype.NVFP4}), "the KV cache's dtype is fp8, not nvfp4"),
+    "kv dtype of the checkpoint": (
+        case({"kv_cache_dtype": KvCacheDtype.AUTO}, model=dataclasses.replace(MODEL, kv_cache_dtype=None)),
+        "the KV cache's dtype is fp8, not bf16",
+    ),
+    "kv share": (case({"kv_cache_free_gpu_mem_fraction": 0.85}), "kv_cache_free_gpu_mem_fraction is 0.9, not 0.85"),
+    "quantisation": (
+        case(model=dataclasses.replace(MODEL, precision=Precision.FP8)),
+        "the weights' quantisation is NVFP4, but the checkpoint's is fp8",
+    ),
+    "no quantisation": (case(report=changed(quantization=None)), "the weights' quantisation is none"),
+    "max_batch_size": (case({"max_batch_size": 512}), "max_batch_size is 1024, not 512"),
+    "max_num_tokens": (case({"max_num_tokens": 4096}), "max_num_tokens is 8192, not 4096"),
+    "max_seq_len": (case(report=changed(max_seq_len=2048)), "max_seq_len is 2048, not 1536"),
+    "policy": (case({"scheduler_policy": SchedulerPolicy.MAX_UTILIZATION}), "scheduler_policy is GUARANTEED_NO_EVICT"),
+    "model": (case(report=changed(model="other/model")), "the model is other/model, not"),
+    "gpu": (case({"gpu": "h200"}), "the GPU is NVIDIA GB200, not h200"),
+    "streaming": (case({"streaming": False}), "tokens were streamed"),
+    "engine tp": (case(arguments={"tensor_parallel_size": "8"}), "the engine was started with tp = 8, not 4"),
+    "engine ep": (
+        case({"ep": 4}, report=changed(ep=4), arguments={"moe_expert_parallel_size": "None"}),
+        "ep = 1, not 4",
+    ),
+    "engine attention dp": (case(arguments={"enable_attention_dp": "True"}), "attention_dp = true, not false"),
+    "engine moe backend": (
+        case({"moe_backend": "CUTLASS"}, arguments={"moe_config.backend": "TRTLLM"}),
+        "moe_backend = trtllm, not cutlass",
+    ),
+    "engine chunking": (case(arguments={"enable_chunked_prefill": "False"}), "chunked_prefill = false, not true"),
+    "engine kv dtype": (case(arguments={"kv_cache_config.dtype": "nvfp4"}), "kv_cache_dtype = nvfp4, not fp8"),
+    "engine batch": (case(arguments={"max_batch_size": "64"}), "max_batch_size = 64, not 1024"),
+    "engine key": (
+        case(
+            {"engine": '{"cuda_graph_config":{"enable_padding":true}}'},
+            arguments={"cuda_graph_config.enable_padding": "False"},
+        ),
+        "engine.cuda_graph_config.enable_padding = false, not true",
+    ),
+    "an old report": (
+        case(environment={"reported_at": BEGIN - timedelta(seconds=1)}),
+        "the report was written at 2025-11-07 11:59:59, before the attempt began",
+    ),
+    "slowdown": (case(environment={"slowdown": "hw_thermal_slowdown"}), "a GPU was slowed down: hw_thermal_slowdown"),
+    "memory errors": (case(environment={"memory_errors_uncorrected": 2}), "2 uncorrected memory errors"),
+    "disagreement": (case(disagreements=("JSON and text disagree on tp: 4 and 8",)), "JSON and text disagree on tp"),
+    "a damaged throughput": (case(report=changed(output_tput_tps=6186.0)), "output_tput_tps is 6186, but"),
+    "a damaged rate": (case(report=changed(request_tput_rps=21.0)), "request_tput_rps is 21, but"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_breaks_one_rule_is_told_once(what: str) -> None:
+    broken, expected = BROKEN[what]
+    reasons = judge(broken)
+    assert len(reasons) == 1
+    assert expected in reasons[0]
+
+
+def test_every_rule_is_broken_above() -> None:
+    assert {rule.__name__ for rule in RULES for broken, _ in BROKEN.values() if list(rule(broken))} == {
+        rule.__name__ for rule in RULES
+    }
+
+
+def test_all_reasons_are_told() -> None:
+    reasons = judge(case({"tp": 8, "isl": 1, "num_requests": 5}, environment={"slowdown": "hw_slowdown"}))
+    assert len(reasons) == 4
+
+
+# -------------------------------------------------------------------------------------------------------- normalisation
+
+
+def test_auto_is_what_the_checkpoint_pins() -> None:
+    auto = {"kv_cache_dtype": KvCacheDtype.AUTO}
+    assert judge(case(auto)) == ()
+    plain = dataclasses.replace(MODEL, kv_cache_dtype=None)
+    assert judge(case(auto, report=changed(kv_cache_dtype=None), model=plain)) == ()
+    assert judge(case(auto, arguments={"kv_cache_config.dtype": "fp8"})) == ()
+    assert judge(case(arguments={"kv_cache_config.dtype": "auto"})) == ()
+    assert judge(case(auto, model=None)) == ()  # what it pins is not known
+
+
+@pytest.mark.parametrize(
+    ("said", "precision"),
+    [
+        (None, Precision.BF16),
+        ("FP8", Precision.FP8),
+        ("FP8_BLOCK_SCALES", Precision.FP8_BLOCK),
+        ("NVFP4", Precision.NVFP4),
+        ("MIXED_PRECISION", Precision.NVFP4),
+        ("MIXED_PRECISION", Precision.FP8),
+    ],
+)
+def test_quantisation_in_tensorrt_llm_s_words(said: str | None, precision: Precision) -> None:
+    model = dataclasses.replace(MODEL, precision=precision)
+    assert judge(case(report=changed(quantization=said), model=model)) == ()
+    wrong = dataclasses.replace(MODEL, precision=Precision.FP8 if precision == Precision.BF16 else Precision.BF16)
+    assert judge(case(report=changed(quantization=said), model=wrong))
+
+
+def test_latency_sets_its_limits_itself_and_streams() -> None:
+    report = parse_report(text("1.2.0rc2-latency"))
+    asked = ASKED | dict(bench=Bench.LATENCY, model=report.model, isl=1024, osl=2048, concurrency=1, num_requests=10)
+    asked |= dict(tp=8, ep=4, streaming=False, kv_cache_dtype=KvCacheDtype.AUTO)
+    assert judge(Case(asked=asked, report=report)) == ()
+
+
+def test_a_multimodal_prompt_is_longer_than_its_text() -> None:
+    assert judge(case({"isl": 100, "modality": "image"})) == ()
+
+
+def test_the_default_of_the_image_is_no_other_moe_backend() -> None:
+    assert judge(case({"moe_backend": "CUTLASS"}, arguments={"moe_config.backend": "AUTO"})) == ()
+
+
+def test_the_old_policy_is_spelled_otherwise() -> None:
+    assert judge(case(report=changed(scheduler_policy="Guaranteed No Evict"))) == ()
+
+
+def test_benchmark_serving_knows_nothing_of_the_engine() -> None:
+    report = parse_report((REPORTS / "serving-default.json").read_bytes())
+    asked = ASKED | {"bench": Bench.SERVE, "model": report.model, "osl": 1024, "num_requests": 320}
+    assert judge(Case(asked=asked, report=report, model=dataclasses.replace(MODEL, id=str(report.model)))) == ()
+    assert judge(Case(asked=asked, report=dataclasses.replace(report, concurrency=32))) == (
+        "concurrency is 32, not 64",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- concurrency
+
+
+@given(
+    latencies=st.lists(st.floats(0.5, 20), min_size=1, max_size=200),
+    concurrency=st.integers(1, 64),
+    pause=st.floats(0, 0.01),
+)
+def test_whatever_a_closed_loop_does_it_reaches_what_the_formula_asks(
+    latencies: list[float], concurrency: int, pause: float
+) -> None:
+    """Slots that take the next request when one ends, as trtllm-bench's semaphore does."""
+    slots, spans = [0.0] * min(concurrency, len(latencies)), []
+    for latency in latencies:
+        at = slots.index(min(slots))
+        spans.append((slots[at], slots[at] + latency))
+        slots[at] += latency + pause * 0.5
+    total = max(end for _, end in spans) - min(begin for begin, _ in spans)
+    n, mean = len(latencies), sum(latencies) / len(latencies)
+    report = changed(
+        num_requests=n,
+        concurrency_mean=sum(latencies) / total,
+        e2el_ms=Distribution(mean=mean, max=max(latencies)),
+        duration_s=total,
+        request_tput_rps=n / total,
+        output_tput_tps=n * 512 / total,
+    )
+    assert judge(case({"concurrency": concurrency, "num_requests": n}, report=report)) == ()
+
+
+def test_unlimited_is_all_at_once() -> None:
+    report = parse_report(text("1.1.0rc6-throughput-pp-unlimited"))
+    asked = {"concurrency": UNLIMITED, "num_requests": 640}
+    assert judge(Case(asked=asked, report=report)) == ()
+    assert judge(Case(asked=asked, report=dataclasses.replace(report, concurrency_mean=100.0)))
+
+
+# ------------------------------------------------------------------------------------------------------- what is proved
+
+
+def test_what_only_echoes_the_command_line_is_not_proved() -> None:
+    told = unverified(case())
+    assert {"tp", "pp", "ep", "max_batch_size", "max_num_tokens", "scheduler_policy"} <= set(told)
+    assert {"image", "attention_dp", "chunked_prefill", "engine", "concurrency", "mtp_layers"} <= set(told)
+    assert not {"isl", "osl", "num_requests", "kv_cache_dtype", "streaming", "model", "gpu", "moe_backend"} & set(told)
+
+
+def test_the_engine_s_dump_proves_what_it_says() -> None:
+    arguments = {
+        "tensor_parallel_size": "4",
+        "moe_expert_parallel_size": "1",
+        "enable_attention_dp": "False",
+        "enable_chunked_prefill": "True",
+        "max_batch_size": "1024",
+        "max_num_tokens": "8192",
+        "cuda_graph_config.enable_padding": "True",
+    }
+    asked = {"engine": '{"cuda_graph_config":{"enable_padding":true}}'}
+    told = unverified(case(asked, arguments=arguments))
+    assert not {"tp", "ep", "attention_dp", "chunked_prefill", "max_batch_size", "max_num_tokens", "engine"} & set(told)
+    assert {"pp", "scheduler_policy", "image"} <= set(told)
+    asked = {"engine": '{"cuda_graph_config":{"enable_padding":true},"stream_interval":10}'}
+    assert judge(case(asked, arguments=arguments)) == ()
+    assert "engine" in unverified(case(asked, arguments=arguments))
+
+
+def test_an_older_report_names_no_gpu() -> None:
+    told = unverified(case(report=parse_report(text("1.2.0rc2-throughput-streaming"))))
+    assert "gpu" in told
+
+
+def test_json_and_text_of_different_runs_are_invalid() -> None:
+    log = (REPORTS / "1.2.0rc2-latency.txt").read_bytes()
+    evidence = weigh(report=text(), log=io.BytesIO(log))
+    reasons = judge(case(disagreements=evidence.disagreements))
+    assert any("JSON and text disagree" in reason for reason in reasons)
+    records = json.loads((REPORTS / "1.2.0rc2-throughput-streaming-perrequest.request_json").read_text())
+    evidence = weigh(report=text(), requests=json.dumps(records))
+    assert any("JSON and records disagree" in reason for reason in judge(case(disagreements=evidence.disagreements)))
