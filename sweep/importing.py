@@ -30,8 +30,8 @@ from sweep.point import GPUS, SETTINGS, Bench, KvCacheDtype, Model, SchedulerPol
 from sweep.report import Evidence, Report, Tool, weigh
 from sweep.report.requests import are_records
 from sweep.report.serving import is_serving
-from sweep.table import COLUMNS, ENVIRONMENT, Outcome, Results, Source, Status, imported_row, remade_row
-from sweep.table.schema import Type
+from sweep.table import ENVIRONMENT, Outcome, Results, Source, Status, imported_row, remade_row
+from sweep.table.schema import Type, is_of
 
 HEAD_BYTES = 64 << 10
 MOST_JSON_BYTES = 1 << 30
@@ -352,23 +352,11 @@ def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]
 
 def _typed(name: str, value: Any) -> Any:
     """Return a value of an env.json in its column's type, or None where it is none of it."""
-    kind = TYPES[name]
+    kind = ENVIRONMENT[name]
     if kind is Type.TIME and isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return value if value.tzinfo is not None else None
-    if isinstance(value, bool):
-        return value if kind is Type.BOOL else None
-    if isinstance(value, str):
-        return value if kind is Type.STRING else None
-    if kind is Type.DOUBLE:
-        return float(value) if isinstance(value, (int, float)) else None
-    return value if kind is Type.INTEGER and isinstance(value, int) else None
-
-
-TYPES = {column.name: column.type for column in COLUMNS}
+    return value if is_of(kind, value) else None
 
 
 def _text_of(run: Run, kind: FileKind) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,12 +35,26 @@ class Linear:
         return 5 + 0.01 * (prompts * isl + sum(tokens for tokens, _ in chunks)) + 0.05 * decodes
 
 
+NONSENSE: Mapping[str, Mapping[str, Any]] = {
+    "no column": {"environment": {"nodes": "n1"}},
+    "no number": {"environment": {"load_s": "a minute"}},
+    "no object": {"report": [1, 2]},
+    "not JSON": {"report": {"engine": {1, 2}}},
+    "no zone": {"started_at": datetime(2025, 11, 7)},
+    "no time": {"ended_at": None},
+    "no text": {"log_tail": b"bytes"},
+}
+"""What a backend must never tell."""
+
+
 class Standin:
     """Takes `seconds` for a point and tells the report of an engine with linear step times.
 
-    At the concurrency given by one of these keys it misbehaves: `raise_at`, `lie_at` (a report cut in half), `end_at`
-    (the deployment ends early), `fail_at`, `kill_at` (its own process, each time) and `kill_once_at` (only while the
-    file `marker` does not exist).
+    At the concurrency given by one of these keys it misbehaves: `raise_at`, `cancel_at` (raises what asyncio raises in
+    a cancelled task), `exit_at` (SystemExit), `lie_at` (a report cut in half), `end_at` (the deployment ends early),
+    `fail_at`, `kill_at` (its own process, each time), `kill_once_at` (only while the file `marker` does not exist),
+    `block_at` (never answers again), `lock_at` (tells what cannot be sent to another process), and `nonsense_at` (tells
+    NONSENSE[nonsense]).
     """
 
     source: ClassVar[Source] = Source.MEASURED
@@ -61,6 +77,12 @@ class Standin:
             faults = {k for k, v in self.config.items() if k.endswith("_at") and v == attempt.point.concurrency}
             if "raise_at" in faults:
                 raise RuntimeError("the backend broke")
+            if "cancel_at" in faults:
+                raise asyncio.CancelledError("nobody cancelled it")
+            if "exit_at" in faults:
+                raise SystemExit(3)
+            if "block_at" in faults:
+                time.sleep(600)
             if "end_at" in faults:
                 yield Ended(message="the node went away")
                 return
@@ -85,7 +107,17 @@ class Standin:
             report = simulate(attempt.point, deployment.model, Linear())
             if "lie_at" in faults:
                 report = {"engine": report["engine"]}
-            yield PointDone(key=attempt.key, report=report, environment={}, started_at=begun, ended_at=now)
+            told: dict[str, Any] = {
+                "report": report,
+                "environment": {"node": str(os.getpid())},
+                "started_at": begun,
+                "ended_at": now,
+            }
+            if "lock_at" in faults:
+                told["environment"] = {"node": threading.Lock()}
+            if "nonsense_at" in faults:
+                told |= NONSENSE[self.config["nonsense"]]
+            yield PointDone(key=attempt.key, **told)
         yield Ended()
 
     async def cancel(self, deployment_id: str) -> None:

@@ -215,7 +215,16 @@ def test_an_environment_may_only_name_its_columns() -> None:
     for wrong in ("nodes", "isl", "status", "cost_usd"):
         with pytest.raises(ValueError, match=f"environment: {wrong}"):
             row(environment={wrong: "x"})
-    assert {"node", "queued_s", "simulator_version", "image_digest", "energy_j"} <= ENVIRONMENT
+    for name, value in {
+        "load_s": "x",
+        "node": 1,
+        "power_capped": 1,
+        "steps": 1.5,
+        "reported_at": BEGIN.replace(tzinfo=None),
+    }.items():
+        with pytest.raises(ValueError, match=f"environment: {name}"):
+            row(environment={name: value})
+    assert {"node", "queued_s", "simulator_version", "image_digest", "energy_j"} <= ENVIRONMENT.keys()
 
 
 def test_a_time_without_zone_is_refused() -> None:

@@ -39,7 +39,7 @@ def test_a_busy_gpu_is_power_capped_and_healthy() -> None:
 
 
 def test_what_is_summed_up_are_columns_of_the_table() -> None:
-    assert summarise(samples(), gpus=1, begin=BEGIN, end=END).keys() <= ENVIRONMENT
+    assert summarise(samples(), gpus=1, begin=BEGIN, end=END).keys() <= ENVIRONMENT.keys()
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 POLL_S = 2.0
 RESTART_S = 60.0
 """An actor that is not back after this long is given up."""
+ANSWER_S = 300.0
+"""An actor that does not answer for so long is killed and replaced; each question waits POLL_S at most."""
 FATAL_DEATHS = 2
 """So many deaths of an actor at one attempt alone, and that attempt is failed."""
 
@@ -70,20 +72,27 @@ class _Work:
         return Deployment(deployment_id=deployment_id, model=d.model, attempts=attempts, gpus_held=d.gpus_held)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Member:
     """One actor of the pool, and what it carries.
 
+    given: deployments that the next question hands over; the actor has them once it has answered.
+    life: which of its lives answered last; Ray restarts an actor that died, and then it knows nothing.
     careful: its process died at work, so its attempts are given one by one until the deployment is over: only so is it
         known which of them kills it.
     """
 
     actor: Any
     carries: dict[str, _Work] = field(default_factory=dict)
+    given: list[Deployment] = field(default_factory=list)
+    life: str | None = None
     acknowledged: int = 0
+    asked_at: float = 0.0
+    sent: int = 0
     careful: bool = False
     deaths: int = 0
     lost_since: float | None = None
+    lost_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +106,15 @@ class Recorder:
     config_hash: str
 
     def row(self, deployment: Deployment, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
-        """Return the row of an attempt that ended, its evidence written."""
+        """Return the row of an attempt that ended, its evidence written; nonsense of a backend is a failed attempt."""
+        try:
+            return self._row(deployment, attempt, event)
+        except (ValueError, TypeError, AttributeError) as error:
+            log.debug("%s told %r", self.backend, event, exc_info=True)
+            said = f"what the backend told of this point makes no sense: {error}"
+            return self._row(deployment, attempt, _failed(attempt.key, "backend_error", said))
+
+    def _row(self, deployment: Deployment, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
         raw = event.report if isinstance(event, PointDone) else None
         if isinstance(event, PointFailed):
             outcome = Outcome(
@@ -160,15 +177,16 @@ def run(
         members = [_Member(remote.remote(recorder.backend, backend_config)) for _ in range(wanted)]
         drive = _Drive(api, recorder, watcher, in_process, clock, members)
         drive.waiting.extend(_Work(d, {attempt.key: attempt for attempt in d.attempts}) for d in deployments)
-        polls: dict[Any, _Member] = {}
+        asked: dict[_Member, Any] = {}
         while not drive.over and not stopped.is_set():
             for member in members:
                 drive.hand_out(member)
-                if member.carries and member not in polls.values():
-                    polls[member.actor.poll.remote(member.acknowledged, POLL_S)] = member
-            ready, _ = api.wait(list(polls), timeout=TURN_S)
-            for ref in ready:
-                drive.turn(polls.pop(ref), ref)
+                if member.carries and member not in asked:
+                    asked[member] = drive.ask(member, POLL_S)
+            ready, _ = api.wait(list(asked.values()), timeout=TURN_S)
+            for member, ref in list(asked.items()):
+                if ref in ready or drive.is_late(member):
+                    drive.turn(member, asked.pop(member), answered=ref in ready)
         if stopped.is_set():
             drive.collect()
         for member in members:
@@ -199,23 +217,42 @@ class _Drive:
     def hand_out(self, member: _Member) -> None:
         """Give an actor what it has room for."""
         room = 1 if self.in_process else -(-(len(self.waiting) + len(member.carries)) // len(self.members))
-        given = []
         while self.waiting and len(member.carries) < room:
             work = self.waiting.popleft()
             member.carries[work.deployment.deployment_id] = work
-            given.append(work.rest())
-        if given:
+            member.given.append(work.rest())
             member.careful = False
-            member.actor.add.remote(given)
 
-    def turn(self, member: _Member, ref: Any) -> None:
-        """Take one answer of an actor and write its rows; only the next poll acknowledges them."""
+    def ask(self, member: _Member, wait_s: float) -> Any:
+        """Ask an actor for news, with what is new for it; return the reference of its answer.
+
+        One that was lost is given nothing until it has told whether it lives its old life: else work that kills it
+        would kill each new one before it can answer.
+        """
+        given = tuple(member.given) if member.lost_since is None else ()
+        member.asked_at, member.sent = self.clock(), len(given)
+        return member.actor.poll.remote(member.life, member.acknowledged, given, wait_s)
+
+    def is_late(self, member: _Member) -> bool:
+        return self.clock() - member.asked_at > ANSWER_S
+
+    def turn(self, member: _Member, ref: Any, answered: bool = True) -> None:
+        """Take one answer of an actor and write its rows; only the next question acknowledges them."""
+        errors = self.api.exceptions
         try:
-            batch: list[Numbered] = self.api.get(ref)
-        except self.api.exceptions.RayActorError as error:
-            self._revive(member, error)
+            if not answered:
+                raise errors.RayError(f"it did not answer for {ANSWER_S:.0f} s")
+            life, batch = self.api.get(ref)
+        except errors.RayError as error:
+            if not isinstance(error, errors.RayActorError):  # it lives, but its answer does not come
+                self.api.kill(member.actor, no_restart=False)
+            self._lose(member, error)
             return
-        member.lost_since = None
+        if life != member.life and (member.life is not None or member.lost_since is not None):
+            self._revive(member, life)
+            return
+        member.life, member.lost_since = life, None
+        del member.given[: member.sent]
         self._write(member, batch)
         if batch:
             member.acknowledged = batch[-1][0]
@@ -226,31 +263,37 @@ class _Drive:
             if not member.carries:
                 continue
             try:
-                batch = self.api.get(member.actor.poll.remote(member.acknowledged, 0.0), timeout=5)
+                life, batch = self.api.get(self.ask(member, 0.0), timeout=5)
             except self.api.exceptions.RayError:
+                continue
+            if life != member.life:
                 continue
             self._write(member, [numbered for numbered in batch if isinstance(numbered[2], (PointDone, PointFailed))])
 
-    def _revive(self, member: _Member, error: Exception) -> None:
-        """Give a restarted actor all that has no row yet, or give up what keeps killing it."""
+    def _lose(self, member: _Member, error: Exception) -> None:
+        """Give Ray a moment to restart an actor."""
+        said = str(error).strip().splitlines()[-1].strip()
         if "creation task" in str(error):
-            raise UsageError(f"the backend cannot be started: {str(error).strip().splitlines()[-1]}") from error
+            raise UsageError(f"the backend cannot be started: {said}") from error
         now = self.clock()
-        member.lost_since = now if member.lost_since is None else member.lost_since
-        if now - member.lost_since > RESTART_S:
-            raise UsageError(f"a Ray actor died and did not come back within {RESTART_S:.0f} s: {error}") from error
+        if member.lost_since is None:
+            member.lost_since, member.lost_by = now, said
+        elif now - member.lost_since > RESTART_S:
+            raise UsageError(f"a Ray actor died and did not come back within {RESTART_S:.0f} s: {said}") from error
+        time.sleep(TURN_S)
+
+    def _revive(self, member: _Member, life: str) -> None:
+        """Give a restarted actor all that has no row yet, or give up what keeps killing it."""
         self.watcher.say("a worker process died; what it had no row for is given to a new one")
-        member.acknowledged = 0
+        member.life, member.acknowledged, member.lost_since = life, 0, None
+        member.carries = {deployment_id: work for deployment_id, work in member.carries.items() if work.left}
         if member.careful:
             member.deaths += 1
         if member.deaths >= FATAL_DEATHS:
-            self._write(member, [(0, deployment_id, _killer(work)) for deployment_id, work in member.carries.items()])
+            self._write(member, [(0, name, _killer(work, member.lost_by)) for name, work in member.carries.items()])
+            member.carries = {deployment_id: work for deployment_id, work in member.carries.items() if work.left}
         member.careful = self.in_process
-        member.carries = {deployment_id: work for deployment_id, work in member.carries.items() if work.left}
-        given = [work.rest(1 if member.careful else None) for work in member.carries.values()]
-        if given:
-            member.actor.add.remote(given)
-        time.sleep(TURN_S)
+        member.given = [work.rest(1 if member.careful else None) for work in member.carries.values()]
 
     def _write(self, member: _Member, batch: Sequence[Numbered]) -> None:
         """Write the rows of a batch as one part."""
@@ -267,7 +310,7 @@ class _Drive:
                         rows.append(self.recorder.row(work.deployment, attempt, event))
                         member.deaths = 0
                 case Ended() if member.careful and work.left and not event.message:
-                    member.actor.add.remote([work.rest(1)])
+                    member.given.append(work.rest(1))
                 case Ended():
                     left = list(work.left.values())
                     rows += [self.recorder.row(work.deployment, a, _not_reached(a, event)) for a in left]
@@ -281,9 +324,9 @@ class _Drive:
             self.watcher.row(row)
 
 
-def _killer(work: _Work) -> PointFailed:
+def _killer(work: _Work, said: str) -> PointFailed:
     key = next(iter(work.left))
-    return _failed(key, "worker_died", f"the worker process died {FATAL_DEATHS} times at this point alone")
+    return _failed(key, "worker_died", f"the worker process died {FATAL_DEATHS} times at this point alone: {said}")
 
 
 def _not_reached(attempt: Attempt, event: Ended) -> PointFailed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import secrets
 import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -29,28 +29,37 @@ class Pool:
 
     def __init__(self, backend: str, config: Mapping[str, Any]) -> None:
         self._backend = backends.find(backend)(config)
+        self._life = secrets.token_hex(4)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._events: deque[Numbered] = deque()
         self._number = 0
         self._news = asyncio.Event()
 
-    async def add(self, deployments: Sequence[Deployment]) -> int:
-        """Begin what is not begun yet and return the process id; the same deployment twice is begun once."""
+    async def poll(
+        self, life: str | None, acknowledged: int, deployments: Sequence[Deployment], wait_s: float
+    ) -> tuple[str, list[Numbered]]:
+        """Begin deployments, forget acknowledged events and return the others, as soon as there are any.
+
+        One call does all, so that there is none whose loss nobody notices. An actor that died is restarted by Ray, also
+        between two calls: the name of its life, which is returned first, tells its caller that it knows nothing more.
+
+        Args:
+            life: whose events were acknowledged; events of another life are not forgotten.
+            acknowledged: the number up to which events are forgotten.
+            deployments: what is to be carried; the same one twice is begun once.
+            wait_s: how long to wait for the first event.
+        """
         for deployment in deployments:
             if deployment.deployment_id not in self._tasks:
                 self._tasks[deployment.deployment_id] = asyncio.create_task(self._carry(deployment))
-        return os.getpid()
-
-    async def poll(self, acknowledged: int, wait_s: float) -> list[Numbered]:
-        """Forget events up to the number `acknowledged` and return the others, as soon as there are any."""
-        while self._events and self._events[0][0] <= acknowledged:
+        while life == self._life and self._events and self._events[0][0] <= acknowledged:
             self._events.popleft()
         if not self._events:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
                 await asyncio.sleep(min(GATHER_S, wait_s))
-        return list(self._events)
+        return self._life, list(self._events)
 
     async def cancel(self) -> None:
         """End every deployment; nothing of them is left behind."""
@@ -67,7 +76,9 @@ class Pool:
                 if isinstance(event, Ended):
                     return
             self._tell(deployment, Ended(message="the backend stopped without saying why"))
-        except Exception as error:
+        except (
+            BaseException
+        ) as error:  # also CancelledError and SystemExit: whatever it was, the driver waits for an end
             said = f"{type(error).__name__}: {error}"
             if current is not None:
                 self._tell(
@@ -75,7 +86,7 @@ class Pool:
                     PointFailed(
                         key=current,
                         status=Status.FAILED,
-                        kind="internal",
+                        kind="backend_error",
                         message=said,
                         started_at=begun,
                         ended_at=datetime.now(UTC),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sweep import __version__
 from sweep.errors import nearest
 from sweep.point import SETTINGS, identity
-from sweep.table.schema import ENVIRONMENT, NAMES, REQUESTS_NEEDED, SCHEMA_VERSION, STATS, Source, Status
+from sweep.table.schema import ENVIRONMENT, NAMES, REQUESTS_NEEDED, SCHEMA_VERSION, STATS, Source, Status, is_of
 
 if TYPE_CHECKING:
     from sweep.plan import Attempt, Deployment
@@ -104,11 +104,14 @@ def make_row(
         environment: provenance, times, power and prediction; the names are columns (`schema.ENVIRONMENT`).
 
     Raises:
-        ValueError: the environment names what is no such column, or a time has no zone. Both are mistakes in a backend.
+        ValueError: the environment names what is no such column or has no value of its type, or a time has no zone; all
+            are mistakes in a backend.
     """
-    for name in environment:
+    for name, value in environment.items():
         if name not in ENVIRONMENT:
             raise ValueError(f"environment: {name} is no column that a backend may give{nearest(name, ENVIRONMENT)}")
+        if not is_of(ENVIRONMENT[name], value):
+            raise ValueError(f"environment: {name} is {value!r}, no {ENVIRONMENT[name]}")
     if started_at.tzinfo is None or ended_at.tzinfo is None:
         raise ValueError(f"started_at and ended_at need a time zone: {started_at}, {ended_at}")
     point = attempt.point

@@ -15,8 +15,9 @@ import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.point import SETTINGS, Setting
 
@@ -83,6 +84,21 @@ class Group(StrEnum):
     PREDICTION = "prediction"
     FAILURE = "failure"
     PROVENANCE = "provenance"
+
+
+def is_of(kind: Type, value: Any) -> bool:
+    """Return whether a value is of a column's type; null is of every one, a time needs a zone."""
+    if value is None:
+        return True
+    if isinstance(value, bool):
+        return kind is Type.BOOL
+    if isinstance(value, datetime):
+        return kind is Type.TIME and value.tzinfo is not None
+    return (
+        (kind is Type.STRING and isinstance(value, str))
+        or (kind is Type.INTEGER and isinstance(value, int))
+        or (kind is Type.DOUBLE and isinstance(value, (int, float)))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,13 +332,13 @@ def _rest() -> Iterator[Column]:
 COLUMNS: tuple[Column, ...] = (*_identity(), *_settings(), *_effective(), *_metrics(), *_rest())
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 
-ENVIRONMENT: frozenset[str] = frozenset(
-    column.name
+ENVIRONMENT: Mapping[str, Type] = {
+    column.name: column.type
     for column in COLUMNS
     if column.group in (Group.TIME, Group.POWER, Group.PREDICTION, Group.PROVENANCE)
     or column.name == "price_usd_per_gpu_hour"
-)
-"""Columns that a backend may give in an event's `environment`."""
+}
+"""Columns that a backend may give in an event's `environment`, and their types."""
 
 KEY = ("sweep_id", "point_id", "source", "repeat")
 """What one repeat of a point is recognised by; its last row is the one that counts."""
