@@ -275,7 +275,7 @@ def _import(arguments: list[str]) -> int:
         help="where settings stand in the files' names, for example '*_tp{tp}_c{concurrency}*'",
     )
     parser.add_argument("--reparse", metavar="results/NAME", help="make all rows of a table again from its raw/")
-    said = parser.parse_args(arguments)
+    said = parser.parse_intermixed_args(arguments)
     if said.reparse is not None:
         if said.files or said.into or said.set or said.pattern:
             raise UsageError("--reparse makes the rows of one table again and takes nothing else")

@@ -34,6 +34,8 @@ from sweep.table import ENVIRONMENT, Outcome, Results, Source, Status, imported_
 from sweep.table.schema import Type, is_of
 
 HEAD_BYTES = 64 << 10
+MOST_ZEROS = 0.01
+"""Share of zero bytes that a log may have in it, of a tool that went wrong."""
 MOST_JSON_BYTES = 1 << 30
 SUFFIXES = frozenset(".json .txt .log .out .err .request_json .output_json .iteration_log .jsonl".split())
 """Files of a folder that are looked at; a file that is named itself may be called anything."""
@@ -115,7 +117,7 @@ def kind_of(path: Path) -> FileKind:
             head = file.read(HEAD_BYTES)
     except (OSError, EOFError) as error:
         raise Unreadable(_why(error)) from None
-    if b"\0" in head:
+    if head.count(b"\0") > len(head) * MOST_ZEROS:
         raise Unreadable("it is no text")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start[:1] == b"{":

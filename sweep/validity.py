@@ -233,9 +233,10 @@ def accounts_agree(case: Case) -> Iterator[str]:
 def figures_follow_from_each_other(case: Case) -> Iterator[str]:
     """A damaged digit shows where throughput times duration is not what was produced."""
     report = case.report
-    served = report.num_requests - (report.requests_failed or 0)
+    of_serving = report.tool is Tool.BENCHMARK_SERVING  # which counts only what succeeded, and prints two digits
+    served = report.num_requests - (report.requests_failed or 0) * of_serving
     tokens = None if report.osl_mean is None else served * report.osl_mean
-    printed = 0.0051 if report.tool is Tool.BENCHMARK_SERVING else 0.000051  # half a unit of the last digit
+    printed = 0.0051 if of_serving else 0.000051  # half a unit of the last digit
     for name, rate, amount in (
         ("request_tput_rps", report.request_tput_rps, served),
         ("output_tput_tps", report.output_tput_tps, tokens),
@@ -292,7 +293,11 @@ def _told_by_engine(case: Case) -> dict[str, tuple[str, str]]:
                 found[name] = (_spelled(asked), "1")  # TensorRT-LLM's default: the experts are split by tp
         elif not (name == "moe_backend" and told.upper() == "AUTO"):
             found[name] = (_spelled(asked), _spelled(told))
-    keys = dict(_leaves("", json.loads(case.of("engine") or "{}")))
+    engine = json.loads(case.of("engine") or "{}")
+    if "cuda_graph_config" in engine and "use_cuda_graph" in case.arguments:
+        asked = str(engine["cuda_graph_config"] is not None)
+        found["engine.cuda_graph_config"] = (_spelled(asked), _spelled(case.arguments["use_cuda_graph"]))
+    keys = dict(_leaves("", engine))
     for key in keys.keys() & case.arguments.keys():
         found[f"engine.{key}"] = (_spelled(keys[key]), _spelled(case.arguments[key]))
     if keys and keys.keys() <= case.arguments.keys():

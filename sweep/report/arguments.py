@@ -28,7 +28,14 @@ _BEGIN = re.compile(r"(PyTorchConfig|\w*LlmArgs|AttentionRuntimeFeatures)\(|LLM 
 _SAME: Mapping[str, str] = {  # what other dumps call the keys of TorchLlmArgs
     "moe_backend": "moe_config.backend",
     "kv_cache_dtype": "kv_cache_config.dtype",
+    "moe_max_num_tokens": "moe_config.max_num_tokens",
     "chunked_prefill": "enable_chunked_prefill",
+    "cuda_graph_max_batch_size": "cuda_graph_config.max_batch_size",
+    "cuda_graph_padding_enabled": "cuda_graph_config.enable_padding",
+    "attention_dp_enable_balance": "attention_dp_config.enable_balance",
+    "attention_dp_batching_wait_iters": "attention_dp_config.batching_wait_iters",
+    "attention_dp_time_out_iters": "attention_dp_config.timeout_iters",
+    "torch_compile_piecewise_cuda_graph": "torch_compile_config.enable_piecewise_cuda_graph",
 }
 _ADJUSTED = frozenset({"max_seq_len"})
 """The engine raises or lowers it to what its memory holds after it was told; only the arguments say what was asked."""

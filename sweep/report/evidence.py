@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, BinaryIO
 
@@ -87,8 +87,11 @@ def weigh(
         for what in disagreements(one, second, Precision.PRINTED if "text" in (name, other) else Precision.EXACT)
     ]
     steps = None if iterations is None else read_steps(iterations)
+    best = next(iter(accounts.values()), None)
+    if best is not None and best.requests_failed is None and "records" in accounts:
+        best = replace(best, requests_failed=accounts["records"].requests_failed)  # a report does not say it
     return Evidence(
-        report=next(iter(accounts.values()), None),
+        report=best,
         problem="; ".join(problems) or None,
         disagreements=tuple(told[:MOST_TOLD] + ([f"and {len(told) - MOST_TOLD} more"] if told[MOST_TOLD:] else [])),
         arguments=read.arguments if read is not None else {},

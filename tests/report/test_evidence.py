@@ -98,7 +98,7 @@ def test_changed_bytes_make_no_exception(draw: st.DataObject) -> None:
 def test_accounts_of_one_run_agree() -> None:
     found = weigh(report=JSON, log=io.BytesIO(TEXT), requests=RECORDS)
     assert (found.disagreements, found.problem) == ((), None)
-    assert found.report == parse_report(JSON)  # the most exact one
+    assert found.report == dataclasses.replace(parse_report(JSON), requests_failed=0)  # the most exact one
 
 
 def test_without_json_the_text_counts_and_then_the_records() -> None:
@@ -107,6 +107,15 @@ def test_without_json_the_text_counts_and_then_the_records() -> None:
     assert (found.report.version, found.disagreements) == ("1.2.0rc2", ())
     assert weigh(requests=RECORDS).report == parse_requests(records())
     assert weigh().report is None
+
+
+def test_the_records_know_which_requests_failed() -> None:
+    said = records()
+    said[3]["error_tokens"] = 1
+    found = weigh(report=JSON, requests=json.dumps(said))
+    assert found.report is not None
+    assert (found.report.requests_failed, found.disagreements) == (1, ())
+    assert weigh(report=JSON).report == parse_report(JSON)
 
 
 def test_a_text_of_another_run_disagrees() -> None:

@@ -227,6 +227,26 @@ def test_the_first_gpu_is_read_from_the_right() -> None:
         assert (found.gpu_name, found.gpu_memory_gib, found.memory_clock_ghz) == expected
 
 
+def test_an_engine_of_the_trt_runtime_states_its_lengths() -> None:
+    header = "Model Path:\t\tNone\n"
+    lengths = "Engine Directory:\t/engines/x\nMax Input Length:\t1024\nMax Sequence Length:\t2048\n"
+    found = report(text().replace("= PYTORCH BACKEND", "= ENGINE DETAILS").replace(header, header + lengths))
+    assert (found.engine_backend, found.engine_dir) == ("TRT", "/engines/x")
+    assert (found.max_input_len, found.max_seq_len) == (1024, 2048)
+    assert found.e2el_ms == WHOLE.e2el_ms
+
+
+def test_images_have_lines_of_their_own_nowhere() -> None:
+    """--modality image prints no dataset before the run, and the one after it with the tokens of the images."""
+    found = report(text().replace("1024.0000", "1601.5000"))
+    assert found.isl_mean == 1601.5
+    assert found.isl is not None and found.isl.mean == 1601.5
+
+
+def test_autodeploy_is_a_pytorch_backend_too() -> None:
+    assert report(text().replace("= PYTORCH BACKEND", "= AUTODEPLOY BACKEND")) == WHOLE
+
+
 def test_lines_of_newer_versions_are_kept() -> None:
     lines = (
         "Total Energy (J):                                 17344.9000\n"

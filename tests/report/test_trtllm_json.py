@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -178,6 +179,23 @@ def test_a_report_that_was_cut_off_is_refused(draw: st.DataObject) -> None:
 def test_what_is_no_report_is_refused(garbage: str | bytes) -> None:
     with pytest.raises(ReportError):
         parse_json(garbage)
+
+
+@given(st.data())
+def test_any_bytes_changed_give_a_report_or_a_report_error(draw: st.DataObject) -> None:
+    said = bytearray(text(CASES[-1]).encode())
+    for _ in range(draw.draw(st.integers(1, 20))):
+        said[draw.draw(st.integers(0, len(said) - 1))] = draw.draw(st.integers(0, 255))
+    with contextlib.suppress(ReportError):
+        assert parse_json(bytes(said)).num_requests >= 1
+
+
+def test_an_engine_of_the_trt_runtime_states_its_lengths() -> None:
+    changed = data()
+    changed["engine"] |= {"backend": "TRT", "engine_dir": "/e", "max_input_length": 1024, "max_sequence_length": 2048}
+    report = parse_json(changed)
+    assert (report.engine_backend, report.engine_dir) == ("TRT", "/e")
+    assert (report.max_input_len, report.max_seq_len) == (1024, 2048)
 
 
 JSON = st.recursive(
