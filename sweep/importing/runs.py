@@ -1,0 +1,130 @@
+"""One run's files become one outcome: the evidence is weighed, and judged by what was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sweep.importing.files import FileKind, Run, open_file, read_file
+from sweep.importing.settings import Pattern, settings_of
+from sweep.outcome import conclude
+from sweep.point import SETTINGS
+from sweep.report import Evidence, weigh
+from sweep.table import ENVIRONMENT, Outcome, Source, imported_row
+from sweep.table.schema import Type, is_of
+
+SIMULATED_VERSION = "simulated"
+"""How the version begins that sweep's own simulator writes into its reports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """One run, read: what its row says and what is kept of it."""
+
+    named: Path
+    asked: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    outcome: Outcome
+    environment: Mapping[str, Any]
+    source: Source
+    report_text: str | None
+    requests_text: str | None
+    log_excerpt: str
+
+    def row(self, **of_table: Any) -> dict[str, Any]:
+        """Return its row; `of_table` are sweep_id, repeat and log_path where it lands in one."""
+        return imported_row(
+            settings=self.settings,
+            outcome=self.outcome,
+            source=self.source,
+            environment=self.environment,
+            **{"log_path": str(self.named)} | of_table,
+        )
+
+
+def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Iterator[Imported]:
+    """Yield what becomes of a run, once for each of its named files.
+
+    Raises:
+        UsageError: the pattern finds what is no value of a setting.
+        OSError: a file went away or cannot be unpacked.
+    """
+    report = text_of(run.files, FileKind.REPORT)
+    requests = text_of(run.files, FileKind.REQUESTS)
+    evidence = read_evidence(run.files, report=report, requests=requests)
+    environment, asked_before = read_environment(run.files.get(FileKind.ENVIRONMENT))
+    for named in run.named:
+        asked = {**asked_before, **(pattern.settings(named) if pattern is not None else {}), **given}
+        settings = {**(settings_of(evidence.report) if evidence.report is not None else {}), **asked}
+        outcome = conclude(settings, evidence, log=lines_of(run.files.get(FileKind.LOG)), environment=environment)
+        version = "" if evidence.report is None else evidence.report.version or ""
+        yield Imported(
+            named=named,
+            asked=asked,
+            settings=settings,
+            outcome=outcome,
+            environment=environment | {"imported_from": str(named)},
+            source=Source.SIMULATED if version.startswith(SIMULATED_VERSION) else Source.MEASURED,
+            report_text=report,
+            requests_text=requests,
+            log_excerpt="" if evidence.log is None else evidence.log.excerpt,
+        )
+
+
+def read_evidence(files: Mapping[FileKind, Path], *, report: str | None, requests: str | None) -> Evidence:
+    """Weigh the files of one run."""
+    log, steps = files.get(FileKind.LOG), files.get(FileKind.ITERATIONS)
+    with contextlib.ExitStack() as opened:
+        return weigh(
+            report=report,
+            log=None if log is None else opened.enter_context(open_file(log)),
+            requests=requests,
+            iterations=None if steps is None else opened.enter_context(open_file(steps)),
+        )
+
+
+def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an env.json says: columns of the row, and the settings that were given to an import.
+
+    What is no such column is passed over, so that an env.json of a newer sweep can be read.
+    """
+    if path is None:
+        return {}, {}
+    try:
+        said = json.loads(read_file(path))
+    except (ValueError, RecursionError):
+        return {}, {}
+    if not isinstance(said, dict):
+        return {}, {}
+    columns = {name: _typed(name, value) for name, value in said.items() if name in ENVIRONMENT}
+    given = said.get("settings")
+    settings = {n: SETTINGS[n].check(v) for n, v in given.items() if n in SETTINGS} if isinstance(given, dict) else {}
+    return {name: value for name, value in columns.items() if value is not None}, settings
+
+
+def _typed(name: str, value: Any) -> Any:
+    """Return a value of an env.json in its column's type, or None where it is none of it."""
+    kind = ENVIRONMENT[name]
+    if kind is Type.TIME and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
+    return value if is_of(kind, value) else None
+
+
+def text_of(files: Mapping[FileKind, Path], kind: FileKind) -> str | None:
+    """Return the text of a file, None where there is none."""
+    path = files.get(kind)
+    return None if path is None else read_file(path).decode("utf-8", "replace")
+
+
+def lines_of(path: Path | None) -> Iterator[str]:
+    """Yield the lines of a log, none where there is none."""
+    if path is not None:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
+            yield from file

@@ -1,0 +1,135 @@
+"""Imported rows land in a table, once; and a table's rows are made again from its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweep.importing.files import FileKind
+from sweep.importing.runs import Imported, lines_of, read_environment, read_evidence, text_of
+from sweep.importing.settings import settings_of
+from sweep.outcome import VAGUE, conclude
+from sweep.point import SETTINGS, Model
+from sweep.table import Outcome, Results, Source, Status, remade_row
+
+
+def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[str, Any]], int]:
+    """Append the rows to a table, with their evidence; return them and how many were in it already.
+
+    A run is the same as one before if it took as long, to the printed digits, for as many requests; a failed one if it
+    comes from the same file with the same message. The same settings again are the next repeat of the point.
+    """
+    with results.lock():
+        sweep_id = results.open_or_create()
+        known = _Known(results)
+        rows: list[dict[str, Any]] = []
+        for item in imported:
+            row = item.row(sweep_id=sweep_id)
+            if known.has(row):
+                continue
+            row["repeat"] = known.next_repeat(row)
+            key = (row["point_id"], row["repeat"], row["attempt"])
+            about = {**item.environment, "settings": {name: _plain(value) for name, value in item.asked.items()}}
+            folder = results.write_evidence(
+                key, item.report_text, about, item.log_excerpt, item.source, requests=item.requests_text
+            )
+            log = folder.relative_to(results.folder) / "log.txt"
+            row["log_path"] = str(log) if item.log_excerpt else None
+            rows.append(row)
+        results.append(rows)
+    return rows, len(imported) - len(rows)
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)
+
+
+class _Known:
+    """The runs that a table holds."""
+
+    COLUMNS = ("point_id", "source", "repeat", "status", "bench_s", "effective_num_requests", "imported_from")
+
+    def __init__(self, results: Results) -> None:
+        self._durations: set[tuple[int, int]] = set()
+        self._failures: set[tuple[str, str]] = set()
+        self._repeats: dict[tuple[str, str], int] = {}
+        for row in results.rows((*self.COLUMNS, "failure_message")):
+            self._add(row)
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        point = (row["point_id"], row["source"])
+        self._repeats[point] = max(self._repeats.get(point, 0), row["repeat"])
+        if row["bench_s"] is not None:
+            self._durations.add((row["effective_num_requests"], round(row["bench_s"] * 1e6)))
+        elif row["imported_from"] is not None:
+            self._failures.add((row["imported_from"], row["failure_message"]))
+
+    def has(self, row: Mapping[str, Any]) -> bool:
+        if row["bench_s"] is None:
+            return (row["imported_from"], row["failure_message"]) in self._failures
+        duration = round(row["bench_s"] * 1e6)  # printed to 0.1 microseconds, so neighbours are the same
+        return any((row["effective_num_requests"], duration + off) in self._durations for off in (-1, 0, 1))
+
+    def next_repeat(self, row: Mapping[str, Any]) -> int:
+        """Return the number of this repeat and remember the run."""
+        repeat = self._repeats.get((row["point_id"], row["source"]), 0) + 1
+        self._add({**row, "repeat": repeat})
+        return repeat
+
+
+def reparse(results: Results, models: Mapping[str, Model]) -> tuple[list[tuple[str, str]], int]:
+    """Make the rows of a table again from raw/; return (status before, now) of each, and how many had no evidence.
+
+    The table is exchanged in one step, as `compact` does. What the evidence does not say (identity, settings, times,
+    what a backend said of a failure) is kept.
+    """
+    changes: list[tuple[str, str]] = []
+    kept = 0
+    with results.lock():
+        rows = []
+        for row in results.rows():
+            folder = results.evidence_dir((row["point_id"], row["repeat"], row["attempt"]), Source(row["source"]))
+            files = {kind: folder / name for kind, name in EVIDENCE.items() if (folder / name).is_file()}
+            if not files.keys() & {FileKind.REPORT, FileKind.LOG, FileKind.REQUESTS}:
+                kept += 1
+                rows.append(row)
+                continue
+            again = _again(row, files, models)
+            changes.append((row["status"], again["status"]))
+            rows.append(again)
+        results.replace(rows)
+    return changes, kept
+
+
+EVIDENCE: Mapping[FileKind, str] = {
+    FileKind.REPORT: "report.json",
+    FileKind.LOG: "log.txt",
+    FileKind.REQUESTS: "requests.json",
+    FileKind.ITERATIONS: "iterations.log",
+    FileKind.ENVIRONMENT: "env.json",
+}
+"""What the files under results/NAME/raw are called."""
+
+
+def _again(row: Mapping[str, Any], files: Mapping[FileKind, Path], models: Mapping[str, Model]) -> dict[str, Any]:
+    report, requests = text_of(files, FileKind.REPORT), text_of(files, FileKind.REQUESTS)
+    evidence = read_evidence(files, report=report, requests=requests)
+    environment, given = read_environment(files.get(FileKind.ENVIRONMENT))
+    settings = {name: row[name] for name in SETTINGS}
+    if row["imported_from"] is not None:
+        stated = {} if evidence.report is None else settings_of(evidence.report)
+        settings = dict.fromkeys(SETTINGS) | stated | given
+    outcome = conclude(
+        settings,
+        evidence,
+        log=lines_of(files.get(FileKind.LOG)),
+        model=models.get(row["model"]),
+        environment=environment,
+        started_at=row["started_at"],
+        exit_code=row["exit_code"],
+    )
+    if outcome.status == Status.FAILED and row["status"] == Status.FAILED and outcome.failure_kind in VAGUE:
+        told = {name: row[name] for name in ("failure_kind", "failure_message")}
+        outcome = Outcome(status=Status.FAILED, iterations=outcome.iterations, exit_code=row["exit_code"], **told)
+    return remade_row(row, settings=settings, outcome=outcome, environment=environment)
