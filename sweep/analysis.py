@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ from sweep.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SAME_CLOCK = 1.03
+"""Largest ratio of two mean SM clocks that are taken for the same: a power cap alone moves them by a percent or two."""
 
 
 def pareto(
@@ -33,6 +38,10 @@ def pareto(
     Returns:
         Some rows of df with all columns and their index, sorted by group, then by x upwards (so y goes down).
 
+    Warns:
+        UserWarning: rows of one group ran at different GPU clocks (`sm_clock_mhz`), so that part of the difference is
+            the clock's.
+
     Raises:
         UsageError: df lacks a column.
 
@@ -51,6 +60,7 @@ def pareto(
     keys = list(dict.fromkeys([*(["source"] if "source" in df.columns else []), *by]))
     ok = df["status"].eq("ok").fillna(False).to_numpy(bool) if "status" in df.columns else np.ones(len(df), bool)
     rows = df[ok & df[x].notna().to_numpy(bool) & df[y].notna().to_numpy(bool)]
+    _warn_of_clocks(rows, keys)
     group = rows.groupby(keys, dropna=False).ngroup().to_numpy() if keys else np.zeros(len(rows), np.int64)
     xs, ys = rows[x].to_numpy("float64"), rows[y].to_numpy("float64")
     # From the largest x downwards, a row is on the front if its y is the highest so far in its group, and was not
@@ -64,3 +74,14 @@ def pareto(
     front = order[(y_down == highest) & (x_down == x_down[reached_at])]
     found: pd.DataFrame = rows.iloc[front[np.lexsort((xs[front], group[front]))]]
     return found
+
+
+def _warn_of_clocks(rows: pd.DataFrame, keys: Sequence[str]) -> None:
+    if "sm_clock_mhz" not in rows.columns or not rows["sm_clock_mhz"].notna().any():
+        return
+    clocks = rows.groupby(list(keys), dropna=False)["sm_clock_mhz"] if keys else rows["sm_clock_mhz"]
+    ratio = clocks.max() / clocks.min()
+    if (ratio.max() if keys else ratio) > SAME_CLOCK:
+        low, high = rows["sm_clock_mhz"].min(), rows["sm_clock_mhz"].max()
+        told = f"rows that are compared ran at mean SM clocks from {low:,.0f} to {high:,.0f} MHz (column sm_clock_mhz)"
+        warnings.warn(told, stacklevel=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,7 +138,9 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
     mine = frame[frame["point_id"].isin(list(plan.points))]
     streamed = bool(mine["tps_per_user"].notna().any())
     speed = "tps_per_user" if streamed else "tps_per_user_e2e"  # without streaming only end-to-end times are known
-    front = pareto(mine, x=speed, by=("model", "isl", "osl"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        front = pareto(mine, x=speed, by=("model", "isl", "osl"))
     for group, rows in front.groupby(["model", "isl", "osl", "source"], sort=False):
         model, isl, osl, source = (str(value) for value in group)
         mark = "PREDICTED, not measured" if source == "simulated" else "measured"
@@ -160,6 +163,8 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
             console.print(f"and {len(rows) - SHOWN_FRONT:,} more")
     if front["ttft_ms_p99"].isna().any() and streamed:
         console.print("– : a P99 needs at least 100 requests", style="dim")
+    for warning in told:
+        console.print(f"Take care: {warning.message}", style="yellow", soft_wrap=True)
     counts = mine["status"].value_counts()
     console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
     for line in without_a_number(mine):

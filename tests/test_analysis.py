@@ -1,5 +1,6 @@
 import doctest
 import time
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -98,3 +99,19 @@ def test_a_million_rows_take_less_than_a_second() -> None:
 
 def test_the_example_in_the_docstring_is_true() -> None:
     assert doctest.testmod(sweep.analysis).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("clocks", "told"), [([1980.0, 1410.0], True), ([1500.0, 1480.0], False), ([1500.0, None], False)]
+)
+def test_rows_at_other_clocks_are_not_compared_silently(clocks: list[float | None], told: bool) -> None:
+    df = pd.DataFrame({"tps_per_user": [1.0, 2.0], "output_tput_per_gpu": [2.0, 1.0], "sm_clock_mhz": clocks, "isl": 1})
+    for by in ((), ("isl",)):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            assert len(pareto(df, by=by)) == 2
+        assert [str(w.message) for w in found] == (
+            ["rows that are compared ran at mean SM clocks from 1,410 to 1,980 MHz (column sm_clock_mhz)"]
+            if told
+            else []
+        )
