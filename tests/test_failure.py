@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,17 @@ LITERALS = {
         "The following component could not be created: KV cache",
         "Executor creation failed with NCCL error: unhandled cuda error",
         "Executor creation failed with an error which might indicate insufficient GPU memory.",
+        "gke-a4x-1:392:494 [2] enqueue.cc:43 NCCL WARN Cuda failure 'out of memory'",
+        "gke-a4x-1:392:494 [2] include/alloc.h:99 NCCL WARN Cuda failure 2 'out of memory'",
+        "[TRT-LLM] [RANK 2] [E] Error executing load_single_module with args ('x', Linear()): CUDA out of memory.",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "RuntimeError: cudaErrorMemoryAllocation",
+        "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.",
+        "[1.2] Out of memory: Killed process 12 (python)",
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to",
+        "OSError: [Errno 12] Cannot allocate memory",
+        "MemoryError",
     ],
     "kv_cache_too_small": [
         "RuntimeError: Can't allocate new blocks. No free blocks left.",
@@ -55,15 +67,25 @@ LITERALS = {
         "Error: Invalid value for '--dataset': Path '/x' does not exist.",
         "bash: line 1: trtllm-bench: command not found",
         "Model is a file or directory, please provide a model name.",
+        "Try 'trtllm-bench throughput --help' for help.",
+        "Error: Missing option '--dataset'.",
+        "Error: Got unexpected extra argument (x)",
+        "Error: Option '--tp' requires an argument.",
+        "benchmark_serving.py: error: unrecognized arguments: --ignore-eso",
     ],
     "nccl": [
         "RuntimeError: Failed, NCCL error x.cpp:125 'unhandled system error (run with NCCL_DEBUG=INFO for details)'",
         "torch.distributed.DistBackendError: NCCL error in: /opt/ProcessGroupNCCL.cpp:3356, ncclSystemError",
+        "RuntimeError: Failed, NCCL error x.cpp:125 'unhandled cuda error (run with NCCL_DEBUG=INFO for details)'",
+        "ncclInternalError: Internal check failed.",
+        "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+        "[rank0]:[E1120 03:14:07] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=1)",
     ],
     "mpi": [
         "MPI_ABORT was invoked on rank 2 in communicator MPI_COMM_WORLD with errorcode 1.",
         "Primary job  terminated normally, but 1 process returned a non-zero exit code",
         "mpirun detected that one or more processes exited with non-zero status",
+        "mpirun noticed that process rank 1 with PID 0 on node a4x-1 exited on signal 9 (Killed).",
     ],
     "hang": ["[11/07/2025-04:13:33] [TRT-LLM] [E] Hang detected after 300 seconds."],
     "hf_auth": [
@@ -71,6 +93,8 @@ LITERALS = {
         "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://huggingface.co/x",
         "Cannot access gated repo for url https://huggingface.co/x.",
         "OSError: You are trying to access a gated repo.",
+        "huggingface_hub.errors.HfHubHTTPError: Invalid user token.",
+        "httpx.HTTPStatusError: Client error '403 Forbidden' for url 'https://huggingface.co/x'",
     ],
     "hf_not_found": [
         "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)",
@@ -85,8 +109,15 @@ LITERALS = {
     "sick_gpu": [
         "NVRM: Xid (PCI:0008:06:00): 79, pid=1234, GPU has fallen off the bus.",
         "RuntimeError: CUDA error: uncorrectable ECC error encountered",
+        "RuntimeError: CUDA error: system not yet initialized",
+        "RuntimeError: No CUDA GPUs are available: no CUDA-capable device is detected",
+        "Unable to determine the GPU's state: GPU requires reset",
+        "Unable to determine the device handle for GPU 0000:06:00.0: GPU is lost.  Reboot the system",
     ],
-    "out_of_disk": ["OSError: [Errno 28] No space left on device: '/ssd/model'"],
+    "out_of_disk": [
+        "OSError: [Errno 28] No space left on device: '/ssd/model'",
+        "OSError: [Errno 122] Disk quota exceeded",
+    ],
     "timeout": ["slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2025 DUE TO TIME LIMIT ***"],
     "evicted": ["slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2025 DUE TO PREEMPTION ***"],
     "node_lost": ["slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2025 DUE TO NODE FAILURE ***"],
@@ -101,6 +132,14 @@ HARMLESS = [
     "2025-12-20 04:20:03,864 - INFO - flashinfer.jit: kernels not found, error ignored",
     "/usr/lib/python3.12/x.py:36: UserWarning: failed to import",
     "Loading weights:  50%|#####     | failed 0 errors 0",
+    "Benchmarking:  50%|#####     | 150/300 [00:12<00:12, 12.1it/s, errors=0, failed=0]",
+    "3: [11/07/2025-03:14:00] [TRT-LLM] [RANK 3] [I] 0 errors, 0 requests failed to complete",
+    "[TRT-LLM] [W] [Autotuner] Failed when profiling runner=x, tactic=3. Error: [TensorRT-LLM][ERROR] CUDA runtime"
+    " error in cudaMalloc(&p, n): out of memory",
+    "gke-a4x-1:812:1203 [0] NCCL INFO NET/Plugin: Failed to find libnccl-net.so, error ignored",
+    "W1120 03:14:07.123456 812 torch/x.py:1] Error: falling back",
+    "[11/07/2025-03:14:07] [TRT-LLM] [I] MPI size: 4, MPI local size: 4, aborts on failure",
+    "MPI_COMM_WORLD size 4, nothing was killed, and 0 errors",
     '    "error_tokens": 0,',
     '    raise ValueError(f"Requests failed: {task_errors_str}")',
 ]
@@ -129,7 +168,14 @@ def test_what_only_sounds_like_it_is_no_failure(line: str) -> None:
 
 @pytest.mark.parametrize(
     "label",
-    ["", "3: ", "\x1b[31m", "[pod/x/main] ", "2025-11-07T03:14:07.123Z ", "[11/07/2025-03:14:00] [TRT-LLM] [E] "],
+    [
+        *["", "3: ", "\x1b[31m", "[pod/x/main] ", "2025-11-07T03:14:07.123Z ", "[rank0]: ", "[TensorRT-LLM][ERROR] "],
+        *["[11/07/2025-03:14:00] [TRT-LLM] [E] ", "3: [11/07/2025-03:14:00] [TRT-LLM] [RANK 3] [E] "],
+        "Benchmarking:   0%|          | 0/9 [00:00<?, ?it/s]Benchmarking:  50%|##   | 4/9 [00:12<00:12, 12.1it/s]",
+        "Benchmarking:   0%|          | 0/9 [00:00<?, ?it/s]\rBenchmarking:  50%|##   | 4/9 [00:12<00:12, 12.1it/s]\r",
+        "Loading weights in parallel[11/07/2025-03:14:00] [TRT-LLM] [E] ",
+        "[TensorRT-LLM][INFO] Allocated 61.20 GiB[TensorRT-LLM][ERROR] ",
+    ],
 )
 def test_labels_and_colours_do_not_matter(label: str) -> None:
     found = classify([f"{label}torch.OutOfMemoryError: CUDA out of memory\x1b[0m\r\n"])
@@ -149,6 +195,43 @@ def test_a_cause_comes_before_its_consequences(lines: list[str]) -> None:
     assert classify(lines, exit_code=1, state="Error: BackoffLimitExceeded").kind == "oom"
 
 
+NCCL_LEFT = "RuntimeError: NCCL error: remote process exited or there was a network error"
+
+
+def test_suspected_memory_is_out_of_memory_unless_a_cause_is_known() -> None:
+    hidden = "Executor creation failed with NCCL error: Failed, NCCL error x.cpp:125 'unhandled cuda error'"
+    assert classify([hidden, *ABORT], exit_code=1).kind == "oom"
+    assert classify([hidden, *LITERALS["sick_gpu"], *ABORT], exit_code=1).kind == "sick_gpu"
+    assert classify([hidden], exit_code=1, state="NodeLost").kind == "node_lost"
+
+
+def test_what_follows_any_death_does_not_hide_an_error_that_nobody_knows() -> None:
+    died = "RuntimeError: CUDA error: an illegal memory access was encountered"
+    found = classify([died, NCCL_LEFT, *LITERALS["mpi"]], exit_code=1)
+    assert found.kind == "unknown"
+    assert found.lines[0] == died
+    assert classify([NCCL_LEFT, *LITERALS["mpi"]], exit_code=1).kind == "nccl"
+    assert classify(["RuntimeError: Executor worker returned error", *LITERALS["mpi"]], exit_code=1).kind == "mpi"
+    assert classify(LITERALS["mpi"], exit_code=143).kind == "interrupted"
+
+
+def test_faults_of_the_application_are_no_sick_gpu() -> None:
+    assert classify(["NVRM: Xid (PCI:0008:06:00): 31, pid=1, name=python, MMU Fault"], exit_code=1).kind == "unknown"
+
+
+def test_of_the_lines_of_a_kind_the_most_telling_one_is_told() -> None:
+    found = classify((SAMPLES / "handwritten-hf-gated.txt").read_text().splitlines())
+    assert "Cannot access gated repo for url https://huggingface.co/meta-llama/Llama-3.3-70B" in found.message
+    found = classify((SAMPLES / "standin-pydantic-extra-and-literal.txt").read_text().splitlines())
+    assert "moe_config.backend: Input should be 'CUTLASS'" in found.message
+    assert found.lines[-1].startswith("enable_attention_pd: Extra inputs are not permitted")
+
+
+def test_an_exception_behind_a_frame_without_source_is_seen() -> None:
+    lines = ['  File "mpi4py/MPI/Comm.pyx", line 3, in mpi4py.MPI.Comm.Abort', OOM]
+    assert classify(lines).kind == "oom"
+
+
 def test_nccl_comes_before_mpi_and_state_before_both() -> None:
     assert classify(ABORT, exit_code=1).kind == "nccl"
     assert classify(ABORT, exit_code=1, state="NodeLost").kind == "node_lost"
@@ -162,7 +245,21 @@ def test_nccl_comes_before_mpi_and_state_before_both() -> None:
         ("ImagePullBackOff: Back-off pulling image", "image_pull"),
         ("ErrImagePull: manifest unknown", "image_pull"),
         ("Evicted: The node was low on resource: ephemeral-storage.", "out_of_disk"),
+        ("Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 10Gi.", "out_of_disk"),
         ("Evicted: The node had condition: [MemoryPressure].", "evicted"),
+        ("ErrImagePull: rpc error: code = DeadlineExceeded desc = context deadline exceeded", "image_pull"),
+        ("Failed to pull image on node a4x-1: not found", "image_pull"),
+        ("Preempted; QuotaReserved False Pending couldn't assign flavors: insufficient unused quota", "evicted"),
+        ("Pending: couldn't assign flavors, 4 more needed. Pending the preemption of 1 workload(s)", "quota"),
+        ("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: No preemption victims found", "quota"),
+        ("couldn't assign flavors: resource ephemeral-storage unavailable in ClusterQueue", "quota"),
+        ("PreemptionByScheduler: preempting to accommodate a higher priority pod", "evicted"),
+        ("EvictionByEvictionAPI", "evicted"),
+        ("Pod was terminated in response to imminent node shutdown.", "node_lost"),
+        ("UnexpectedAdmissionError: Allocate failed due to no healthy devices present", "sick_gpu"),
+        ('CreateContainerConfigError: secret "hf-secret" not found', "invalid_config"),
+        ("GCE_STOCKOUT", "quota"),
+        ("scale.up.error.quota.exceeded", "quota"),
         ("Preempted: Preempted to accommodate a workload (UID: 1)", "evicted"),
         ("Evicted ClusterQueueStopped", "evicted"),
         ("DeactivatedDueToMaximumExecutionTimeExceeded", "timeout"),
@@ -204,6 +301,21 @@ def test_an_exit_code_alone_says_little(exit_code: int | None, kind: str) -> Non
 
 def test_signals_are_named() -> None:
     assert "exit code 137, SIGKILL" in classify([], exit_code=137).message
+    assert "exit code -11, SIGSEGV" in classify([], exit_code=-11).message
+
+
+@pytest.mark.parametrize("state", [None, "", "Error", "Completed", "BackoffLimitExceeded: Job has reached ..."])
+def test_where_nothing_is_told_it_is_said_where_it_ended(state: str | None) -> None:
+    found = classify(["[TRT-LLM] [I] Loading\n", "[TRT-LLM] [I] Setting up.\n", "\n"], exit_code=1, state=state)
+    assert (found.kind, found.lines) == ("unknown", ("[I] Loading", "[I] Setting up."))
+    assert found.message.endswith("the last line is: [I] Setting up.")
+
+
+def test_a_state_that_nobody_knows_is_told() -> None:
+    found = classify(["[TRT-LLM] [I] Setting up."], exit_code=0, state="FailedMount: gcsfuse is not there")
+    assert found.kind == "unknown"
+    assert "FailedMount: gcsfuse is not there" in found.message
+    assert "FailedMount" in classify(["ValueError: x"], exit_code=1, state="FailedMount: y").message
 
 
 # --------------------------------------------------------------------------------------------------------- the unknown
@@ -221,17 +333,31 @@ def test_long_lines_are_cut() -> None:
     found = classify(["ValueError: " + "x" * 1_000_000])
     assert len(found.message) < 1000
     assert len(classify([OOM + "y" * 1_000_000]).message) < 1000
+    assert classify(["Benchmarking:  50%|##   | 4/9 [00:12<00:12, 1it/s]\r" * 100_000 + OOM]).kind == "oom"
+    many = classify([f"ValueError: {n} " + "x" * 1_000 for n in range(40)], exit_code=1)
+    assert len(many.message) < 4_000
+    assert many.message.splitlines()[-1].startswith("ValueError: 39 ")
 
 
 def test_a_log_is_read_once_as_a_stream() -> None:
     def lines() -> Iterator[str]:
-        yield from (f"[TRT-LLM] [I] step {n}\n" for n in range(200_000))
+        yield from (f"[TRT-LLM] [I] step {n}\n" for n in range(20_000))
+        yield from (f"[TRT-LLM] [E] error {n} {'x' * 1_000}\n" for n in range(3_000))
         yield OOM
 
-    assert classify(lines()).kind == "oom"
+    tracemalloc.start()
+    try:
+        assert classify(lines()).kind == "oom"
+        assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    finally:
+        tracemalloc.stop()
 
 
-@given(st.lists(st.text()), st.none() | st.integers(-64, 255), st.none() | st.text())
+@given(
+    st.lists(st.text() | st.binary().map(lambda said: said.decode(errors="replace"))),
+    st.none() | st.integers(-64, 255),
+    st.none() | st.text(),
+)
 def test_any_text_is_classified(lines: list[str], exit_code: int | None, state: str | None) -> None:
     found = classify(lines, exit_code=exit_code, state=state)
     assert found.kind in KINDS
