@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 VENV  := .venv
 PY    := $(VENV)/bin/python
-SHELL_FILES := $(wildcard .ci/run launchers/*.sh)
+SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh)
 
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup sweep test check bench bench-peers docs lock wheel clean
+.PHONY: help setup sweep test cluster-test check bench bench-peers docs lock wheel clean
 
 help:          ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -34,6 +34,10 @@ sweep: setup   ## run +experiment=ds_r1_grid on predictions
 
 test: setup    ## the whole test suite, the fast ones first
 	$(PY) -m pytest
+
+cluster-test: setup  ## tests against a real Kubernetes control plane (built with Go: 7 minutes the first time)
+	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
+	  CI=true $(PY) -m pytest tests/cluster
 
 check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,72 @@
+"""A real control plane for the tests of this folder: one for the session, with fake A4X nodes.
+
+The binaries are found in $CONTROL_PLANE_BIN, else where kit/build.sh keeps them. Where they are missing the tests are
+skipped with the reason; with CI=true that is a failure, so that a missing step cannot look green.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.kit.cluster import Cluster
+
+collect_ignore = ["kit"]
+KIT = Path(__file__).parent / "kit"
+NODES = 18
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "helm")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def missing(what: str) -> None:
+    """Skip, or fail where everything must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def binaries() -> Path:
+    """The folder of the control plane's programs and helm."""
+    said = os.environ.get("CONTROL_PLANE_BIN")
+    folder = Path(said or subprocess.check_output([KIT / "build.sh", "--where"], text=True, timeout=60).strip())
+    absent = [program for program in PROGRAMS if not (folder / program).exists()]
+    if absent:
+        missing(f"{', '.join(absent)} not in {folder}: make cluster-test builds them (Go, 7 minutes)")
+    if shutil.which("kubectl") is None or shutil.which("openssl") is None:
+        missing("kubectl or openssl is not installed")
+    os.environ["CONTROL_PLANE_BIN"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def helm(binaries: Path) -> Run:
+    """Run helm with these arguments."""
+
+    def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [binaries / "helm", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cluster(binaries: Path) -> Iterator[Cluster]:
+    """A control plane with NODES fake A4X nodes."""
+    folder = Path(tempfile.mkdtemp(prefix="sweep-kube-", dir="/tmp"))  # the paths of sockets are short
+    made = Cluster(folder)
+    try:
+        made.up(nodes=NODES)
+        yield made
+    finally:
+        made.down()

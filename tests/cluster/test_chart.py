@@ -1,0 +1,314 @@
+"""charts/trtllm-bench: what helm makes of it, and what a real API server says to that."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import Run
+from tests.cluster.kit.cluster import Cluster
+
+ROOT = Path(__file__).parent.parent.parent
+CHART = ROOT / "charts" / "trtllm-bench"
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+
+ONE: dict[str, Any] = {
+    "launcher": {"script": "#!/bin/bash\necho 'hi'\n", "publish": "print('x')\n"},
+    "deployments": [{"files": {"points.txt": "p1 1-1\n", "argv-p1.txt": "--model\nx/y\n"}}],
+}
+EVERYTHING: dict[str, Any] = {
+    "image": "europe-docker.pkg.dev/p/r/trtllm@sha256:" + "0" * 64,
+    "imagePullPolicy": "Always",
+    "imagePullSecrets": ["artifact-registry"],
+    "launcher": ONE["launcher"],
+    "deployments": [
+        {"name": f"sweep-{n}", "deploymentId": f"d{n}", "engineIds": ["e1", "e2"], "files": {"points.txt": "p 1-1\n"}}
+        for n in range(3)
+    ],
+    "sweepId": "0123abcd",
+    "sweepName": 'my "sweep": {{ .Values }}',
+    "owner": "someone@example.com",
+    "managedBy": "sweep",
+    "env": [{"name": "NCCL_DEBUG", "value": "WARN"}],
+    "gpus": 4,
+    "resources": {"cpu": "100", "memory": "700Gi"},
+    "avoidNodes": ["a4x-0003"],
+    "priorityClassName": "system-node-critical",
+    "serviceAccountName": "workload-identity-k8s-sa",
+    "queue": "a4x",
+    "queuePriorityClass": "very-low",
+    "maxExecTimeSeconds": 3600,
+    "dws": {"maxRunDurationSeconds": 7200},
+    "weights": {"claimName": "lustre-pvc", "subPath": "models"},
+    "results": {"bucket": "my.bucket_name", "subPath": "sweeps"},
+    "huggingFace": {"secretName": "hf-secret"},
+}
+"""Every value that can be given."""
+
+
+@pytest.fixture(scope="session")
+def render(helm: Run, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Render values and return the objects, or the error."""
+
+    def template(values: dict[str, Any], *arguments: str, fails: bool = False) -> Any:
+        file = tmp_path_factory.mktemp("values") / "values.json"
+        file.write_text(json.dumps(values))
+        done = helm("template", "bench", CHART, "-f", file, *arguments, check=False)
+        assert (done.returncode != 0) == fails, done.stderr
+        return done.stderr if fails else [made for made in yaml.safe_load_all(done.stdout) if made]
+
+    return template
+
+
+def by_kind(objects: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {kind: [o for o in objects if o["kind"] == kind] for kind in {o["kind"] for o in objects}}
+
+
+# ------------------------------------------------------------------------------------------------------------ rendering
+
+
+def test_helm_finds_nothing_to_complain_of(helm: Run, tmp_path: Path) -> None:
+    for number, values in enumerate(({}, ONE, EVERYTHING)):
+        (tmp_path / f"{number}.json").write_text(json.dumps(values))
+        done = helm("lint", "--strict", CHART, "-f", tmp_path / f"{number}.json")
+        assert "0 chart(s) failed" in done.stdout
+
+
+def test_a_deployment_is_a_job_and_a_config_map(render: Any) -> None:
+    assert render({}) == []
+    made = by_kind(render(ONE, "--namespace", "perf"))
+    assert {kind: len(found) for kind, found in made.items()} == {"Job": 1, "ConfigMap": 1}
+    (job,), (files,) = made["Job"], made["ConfigMap"]
+    assert job["metadata"]["name"] == files["metadata"]["name"] == "bench"
+    assert job["metadata"]["namespace"] == files["metadata"]["namespace"] == "perf"
+    assert files["data"] == {
+        "trtllm-bench.sh": ONE["launcher"]["script"],
+        "publish.py": ONE["launcher"]["publish"],
+        **ONE["deployments"][0]["files"],
+    }
+
+
+def test_many_deployments_are_rendered_in_one_call(render: Any) -> None:
+    values = ONE | {"deployments": [{"name": f"d-{n}", "files": {"points.txt": str(n)}} for n in range(200)]}
+    begin = time.monotonic()
+    made = by_kind(render(values))
+    assert len({job["metadata"]["name"] for job in made["Job"]}) == 200
+    assert [files["data"]["points.txt"] for files in made["ConfigMap"]] == [str(n) for n in range(200)]
+    print(f"200 deployments: {time.monotonic() - begin:.2f} s")
+
+
+def test_what_is_not_given_is_left_out(render: Any) -> None:
+    text = json.dumps(render(ONE))
+    for word in (
+        "kueue",
+        "gcsfuse",
+        "HF_TOKEN",
+        "secret",
+        "affinity",
+        "priorityClass",
+        "serviceAccount",
+        "SWEEP_WEIGHTS",
+    ):
+        assert word not in text, word
+    (job,) = by_kind(render(ONE))["Job"]
+    requests = job["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert requests == {"limits": {"nvidia.com/gpu": "4"}, "requests": {"nvidia.com/gpu": "4"}}
+
+
+def test_a_job_ends_and_stays_ended(render: Any) -> None:
+    for job in by_kind(render(EVERYTHING))["Job"]:
+        spec, pod = job["spec"], job["spec"]["template"]["spec"]
+        assert (spec["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
+        assert spec["activeDeadlineSeconds"] > 0
+        assert spec["ttlSecondsAfterFinished"] > 0
+        assert "suspend" not in spec
+
+
+def test_a_pod_may_do_nothing_special(render: Any) -> None:
+    for job in by_kind(render(EVERYTHING))["Job"]:
+        pod = job["spec"]["template"]["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_labels_are_on_everything_and_names_are_annotations(render: Any) -> None:
+    for made in render(EVERYTHING):
+        number = made["metadata"]["name"].removeprefix("sweep-")
+        labels = made["metadata"]["labels"]
+        assert labels["trtllm-bench.sweep/sweep-id"] == "0123abcd"
+        assert labels["trtllm-bench.sweep/deployment-id"] == f"d{number}"
+        assert labels["trtllm-bench.sweep/engine-id"] == "e1"
+        assert made["metadata"]["annotations"]["trtllm-bench.sweep/name"] == EVERYTHING["sweepName"]
+        assert made["metadata"]["annotations"]["trtllm-bench.sweep/engine-ids"] == "e1,e2"
+        if made["kind"] == "Job":
+            assert made["spec"]["template"]["metadata"]["labels"] == {
+                key: value for key, value in labels.items() if "kueue" not in key
+            }
+
+
+def test_kueue_reads_its_settings_off_the_job(render: Any) -> None:
+    job = by_kind(render(EVERYTHING))["Job"][0]["metadata"]
+    assert job["labels"]["kueue.x-k8s.io/queue-name"] == "a4x"
+    assert job["labels"]["kueue.x-k8s.io/priority-class"] == "very-low"
+    assert job["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] == "3600"
+    assert job["annotations"]["provreq.kueue.x-k8s.io/maxRunDurationSeconds"] == "7200"
+
+
+def test_volumes_are_what_was_given(render: Any) -> None:
+    pod = by_kind(render(EVERYTHING))["Job"][0]["spec"]["template"]
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    assert volumes["weights"]["persistentVolumeClaim"] == {"claimName": "lustre-pvc", "readOnly": True}
+    assert volumes["results"]["csi"]["volumeAttributes"]["bucketName"] == "my.bucket_name"
+    assert volumes["cache"]["hostPath"]["path"].startswith("/mnt/stateful_partition/kube-ephemeral-ssd/")
+    assert pod["metadata"]["annotations"]["gke-gcsfuse/volumes"] == "true"
+    mounts = {mount["name"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
+    assert (mounts["weights"]["readOnly"], mounts["weights"]["subPath"]) == (True, "models")
+    (job,) = by_kind(render(ONE | {"cache": {"hostPath": ""}}))["Job"]
+    assert {"name": "cache", "emptyDir": {}} in job["spec"]["template"]["spec"]["volumes"]
+
+
+def test_the_hash_is_of_the_specification_and_the_files(render: Any) -> None:
+    def hashes(values: dict[str, Any]) -> set[str]:
+        return {
+            o["metadata"]["annotations"]["trtllm-bench.sweep/spec-hash"] for o in render(values) if o["kind"] == "Job"
+        }
+
+    same = hashes(ONE)
+    assert hashes(ONE | {"queue": "a4x", "sweepName": "another"}) == same
+    assert hashes(ONE | {"gpus": 2}) != same
+    assert hashes(ONE | {"deployments": [{"files": {"points.txt": "p2 1-1\n"}}]}) != same
+
+
+HOSTILE = "a'b\"c$(touch /tmp/x) {{ .Release }} `id` \\ \n--- \ntrue: [1]\n\t#x"
+
+
+def test_values_are_data(render: Any) -> None:
+    values = ONE | {
+        "deployments": [{"files": {"argv-p.txt": HOSTILE}}],
+        "env": [{"name": "X", "value": HOSTILE}],
+        "sweepName": HOSTILE,
+        "owner": "yes",
+        "sweepId": "012345",
+    }
+    files, job = render(values)
+    assert files["data"]["argv-p.txt"] == HOSTILE
+    assert {"name": "X", "value": HOSTILE} in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert job["metadata"]["annotations"]["trtllm-bench.sweep/name"] == HOSTILE
+    assert (
+        job["metadata"]["annotations"]["trtllm-bench.sweep/owner"],
+        job["metadata"]["labels"]["trtllm-bench.sweep/sweep-id"],
+    ) == ("yes", "012345")
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"queu": "a4x"},
+        {"gpus": 0},
+        {"gpus": "4"},
+        {"image": ""},
+        {"image": "two words"},
+        {"cache": {"hostPath": "/"}},
+        {"cache": {"hostPath": "/mnt"}},
+        {"cache": {"hostpath": "/mnt/x"}},
+        {"weights": {"subPath": "../x"}},
+        {"results": {"bucket": 3}},
+        {"resources": {"gpu": 1}},
+        {"activeDeadlineSeconds": None},
+        {"deployments": [{"name": "Upper"}]},
+        {"deployments": [{"file": {}}]},
+        {"deployments": [{"files": {"a/b": ""}}]},
+        {"env": [{"name": "1X", "value": ""}]},
+        {"tolerations": [{"key": "x", "effect": "Never"}]},
+        {"imagePullPolicy": "Sometimes"},
+    ],
+)
+def test_a_wrong_value_is_refused(render: Any, wrong: dict[str, Any]) -> None:
+    said = render(ONE | wrong, fails=True)
+    assert "values don't meet the specifications of the schema" in said
+    assert next(iter(wrong)) in said
+
+
+RECIPE = {
+    "dwsSettings": ({"maxRunDurationSeconds": 1}, "dws.maxRunDurationSeconds"),
+    "huggingface": ({"secretName": "hf-secret", "secretData": {"token": "hf_api_token"}}, "huggingFace.secretName"),
+    "volumes": ({"gcsVolumes": True, "ssdMountPath": "/ssd", "gcsMounts": []}, "cache.hostPath, weights and results"),
+    "service": ({"type": "ClusterIP", "ports": {"http": 8000}}, "there is no Service"),
+    "workload": ({"model": {"name": "x"}, "gpus": 4}, "image, gpus, env and deployments"),
+    "network": ({"gibVersion": "x"}, "the default network only"),
+    "targetNodes": (["n1"], "nodeSelector"),
+    "workload_launcher": ("#!/bin/bash", "launcher.script"),
+    "serving_config": ("tp_size: 4", "deployments[].files"),
+}
+
+
+@pytest.mark.parametrize("key", RECIPE)
+def test_a_key_of_the_published_recipe_is_refused_with_ours(render: Any, key: str) -> None:
+    value, ours = RECIPE[key]
+    said = render(ONE | {key: value}, fails=True)
+    assert f"{key} is a key of the published A4X recipe" in said
+    assert ours in said
+
+
+def test_a_volume_is_a_claim_or_a_bucket(render: Any) -> None:
+    assert "take one" in render(ONE | {"weights": {"claimName": "x", "bucket": "y"}}, fails=True)
+
+
+def test_every_value_is_explained(helm: Run) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    ours = {
+        key for key, about in schema["properties"].items() if "published recipe" not in about.get("description", "")
+    }
+    assert ours - {"global"} == set(DEFAULTS)
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"^[a-z]\w*:", line, re.IGNORECASE):
+            before = next(text for text in reversed(lines[:number]) if text == "" or text.startswith("#"))
+            assert before.startswith("# "), f"values.yaml: {line} is not explained"
+
+
+# -------------------------------------------------------------------------------------------------------- a real server
+
+
+@pytest.mark.parametrize("values", [ONE, EVERYTHING], ids=["one", "everything"])
+def test_a_real_api_server_accepts_it(render: Any, cluster: Cluster, values: dict[str, Any]) -> None:
+    said = cluster.kubectl(
+        "create",
+        "--dry-run=server",
+        "--validate=strict",
+        "-o",
+        "name",
+        "-f",
+        "-",
+        stdin=yaml.safe_dump_all(render(values)),
+    )
+    assert len(said.split()) == 2 * len(values["deployments"])
+
+
+def test_helm_install_runs_to_its_end_on_an_a4x_node(helm: Run, cluster: Cluster, tmp_path: Path) -> None:
+    """By hand, as the chart's README says."""
+    (tmp_path / "values.json").write_text(json.dumps(ONE))
+    there = ("--kubeconfig", cluster.kubeconfig("admin"), "--namespace", "by-hand")
+    helm("install", "bench", CHART, "-f", tmp_path / "values.json", "--create-namespace", *there)
+    cluster.kubectl("wait", "-n", "by-hand", "--for=condition=complete", "--timeout=60s", "job/bench")
+    (pod,) = json.loads(cluster.kubectl("get", "pods", "-n", "by-hand", "-o", "json"))["items"]
+    assert pod["spec"]["nodeName"].startswith("a4x-")
+    assert pod["metadata"]["labels"]["app.kubernetes.io/name"] == "trtllm-bench"
+    assert "bench" in helm("list", *there).stdout
+    helm("uninstall", "bench", "--wait", *there)
+    left = json.loads(cluster.kubectl("get", "jobs,configmaps", "-n", "by-hand", "-o", "json"))["items"]
+    assert [item["metadata"]["name"] for item in left] == ["kube-root-ca.crt"]
