@@ -19,7 +19,7 @@ CHART = ROOT / "charts" / "trtllm-bench"
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
 
 ONE: dict[str, Any] = {
-    "launcher": {"script": "#!/bin/bash\necho 'hi'\n", "publish": "print('x')\n"},
+    "launcher": {"script": "#!/bin/bash\necho 'hi'\n", "publish": "print('x')\n", "telemetry": "# t\n"},
     "deployments": [{"files": {"points.txt": "p1 1-1\n", "argv-p1.txt": "--model\nx/y\n"}}],
 }
 EVERYTHING: dict[str, Any] = {
@@ -90,6 +90,7 @@ def test_a_deployment_is_a_job_and_a_config_map(render: Any) -> None:
     assert files["data"] == {
         "trtllm-bench.sh": ONE["launcher"]["script"],
         "publish.py": ONE["launcher"]["publish"],
+        "telemetry.py": ONE["launcher"]["telemetry"],
         **ONE["deployments"][0]["files"],
     }
 

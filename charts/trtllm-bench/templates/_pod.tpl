@@ -201,6 +201,9 @@ trtllm-bench.sh: {{ . | quote }}
 {{- with .root.Values.launcher.publish }}
 publish.py: {{ . | quote }}
 {{- end }}
+{{- with .root.Values.launcher.telemetry }}
+telemetry.py: {{ . | quote }}
+{{- end }}
 {{- range $name, $text := .deployment.files }}
 {{ $name | quote }}: {{ $text | quote }}
 {{- end }}

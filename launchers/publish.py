@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Publishes what an attempt left: env.json, done.json on the results volume, and one SWEEP_RESULT line for the log.
+
+Runs in the pod beside trtllm-bench.sh, on Python 3.11 and later with the standard library only; sweep/telemetry.py lies
+beside it. The line is at most 12 KiB, because longer ones are split by container runtimes; what does not fit is the
+beginning of the log. done.json is written last and lists every file with its size and hash: without it there is no
+result, so that a pod that is evicted while it copies leaves none. The token never leaves the pod.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import telemetry
+
+LONGEST_LINE_BYTES = 12 * 1024 - 64
+MARK = "SWEEP_RESULT "
+MOST_TAIL_BYTES = 64 * 1024
+FIELDS = (
+    *("timestamp", "index", "uuid", "name", "driver_version", "memory.total", "power.draw.instant", "power.draw"),
+    *("clocks.current.sm", "clocks.current.memory", "ecc.errors.uncorrected.volatile.total"),
+    *("clocks_event_reasons.active", "clocks_throttle_reasons.active"),
+)
+"""What is asked of nvidia-smi, as far as this driver knows it."""
+COPIED = ("report.json", "requests.json", "env.json", "log.txt", "gpu.csv")
+
+
+def query_fields() -> str:
+    """Return the fields for --query-gpu that this nvidia-smi knows; names changed between drivers."""
+    known = _run("nvidia-smi", "--help-query-gpu")
+    fields = [field for field in FIELDS if f'"{field}"' in known] if known else list(FIELDS[:-1])
+    if "clocks_event_reasons.active" in fields and "clocks_throttle_reasons.active" in fields:
+        fields.remove("clocks_throttle_reasons.active")
+    return ",".join(fields)
+
+
+def publish(
+    folder: Path, *, point: str, attempt: str, exit_code: int, outcome: str, download_s: float, into: Path | None
+) -> str:
+    """Write env.json and the results volume, and return the line.
+
+    Args:
+        folder: the attempt's own: report.json, requests.json, log.txt, gpu.csv, began.
+        outcome: ended, timeout, interrupted, or sick (a GPU is).
+        download_s: seconds that weights took; charged to the first attempt of the pod.
+        into: the sweep's folder on the results volume.
+    """
+    _redact(folder / "log.txt")
+    ended = datetime.now(UTC)
+    started = _began(folder) or ended
+    report = _report(folder / "report.json")
+    about = {
+        "point": point,
+        "attempt": attempt,
+        "deployment": os.environ.get("SWEEP_DEPLOYMENT_ID", ""),
+        "sweep": os.environ.get("SWEEP_ID", ""),
+        "pod": os.environ.get("SWEEP_POD", ""),
+        "exit_code": exit_code,
+        "outcome": outcome,
+        "started_at": started.isoformat(),
+        "ended_at": ended.isoformat(),
+    }
+    environment = _environment(folder, report, started, ended, download_s)
+    (folder / "env.json").write_text(json.dumps(environment | {"attempt": about}, indent=1))
+    if into is not None:
+        _commit(folder, into / point / attempt)
+    return line(about, report, environment, _tail(folder / "log.txt"))
+
+
+def line(about: dict[str, Any], report: dict[str, Any] | None, environment: dict[str, Any], tail: str) -> str:
+    """Return the SWEEP_RESULT line; of the log's tail as much as fits, and a report that is too long is left out."""
+    result = about | {"report": report, "environment": environment, "log_tail": ""}
+    if _size(result) > LONGEST_LINE_BYTES:
+        result |= {"report": None, "report_too_long": True}
+    room = LONGEST_LINE_BYTES - _size(result)
+    while tail and _size({"": tail}) - 6 > room:
+        tail = tail[max(1, len(tail) // 10) :]
+    return MARK + _compact(result | {"log_tail": tail})
+
+
+def again(folder: Path) -> str:
+    """Return the line of an attempt that lies on the results volume, published by an earlier pod."""
+    environment = json.loads((folder / "env.json").read_text())
+    about = environment.pop("attempt")
+    return line(about, _report(folder / "report.json"), environment, _tail(folder / "log.txt"))
+
+
+def _environment(
+    folder: Path, report: dict[str, Any] | None, started: datetime, ended: datetime, download_s: float
+) -> dict[str, Any]:
+    """Return columns of the row: where it ran, on what, how long each part took, and how the GPUs did."""
+    columns: dict[str, Any] = {"node": os.environ.get("SWEEP_NODE") or None, "download_s": download_s or None}
+    gpus: list[telemetry.Sample] = []
+    if (folder / "gpu.csv").exists():
+        with (folder / "gpu.csv").open(errors="replace") as samples:
+            columns |= _hardware(samples.readline(), samples.readline())
+            samples.seek(0)
+            gpus = list(telemetry.read_samples(samples))
+    if report is not None:
+        bench_s = _bench_s(report)
+        written = datetime.fromtimestamp((folder / "report.json").stat().st_mtime, UTC)
+        columns["reported_at"] = written.isoformat()
+        if bench_s is not None:
+            columns["load_s"] = max(0.0, (written - started).total_seconds() - bench_s)
+            end = written.astimezone().replace(tzinfo=None)  # nvidia-smi prints local time
+            count = len({sample.gpu for sample in gpus})
+            columns |= telemetry.summarise(gpus, gpus=count, begin=end - timedelta(seconds=bench_s), end=end)
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _hardware(header: str, first: str) -> dict[str, Any]:
+    names = [name.partition(" [")[0].strip() for name in header.split(",")]
+    said = dict(zip(names, (value.strip() for value in first.split(",")), strict=False))
+    found: dict[str, Any] = {"gpu_name": said.get("name"), "driver_version": said.get("driver_version")}
+    memory = (said.get("memory.total") or "").split(" ")[0]
+    if memory.isdigit():
+        found["gpu_memory_gib"] = int(memory) / 1024
+    return found
+
+
+def _bench_s(report: dict[str, Any]) -> float | None:
+    performance = report.get("performance")
+    milliseconds = performance.get("total_latency_ms") if isinstance(performance, dict) else None
+    return milliseconds / 1e3 if isinstance(milliseconds, (int, float)) else None
+
+
+def _commit(folder: Path, final: Path) -> None:
+    """Copy the files and, when all are there, their list."""
+    final.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name in COPIED:
+        source = folder / name
+        if source.exists():
+            shutil.copyfile(source, final / name)
+            files[name] = {"size": source.stat().st_size, "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    temporary = final / "done.json.tmp"
+    temporary.write_text(json.dumps({"files": files}, indent=1))
+    os.replace(temporary, final / "done.json")
+
+
+def _redact(log: Path) -> None:
+    """Take the token out of the log, should anything have printed it."""
+    token = os.environ.get("HF_TOKEN")
+    if token and log.exists() and token.encode() in (said := log.read_bytes()):
+        log.write_bytes(said.replace(token.encode(), b"***"))
+
+
+def _report(path: Path) -> dict[str, Any] | None:
+    try:
+        said = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _began(folder: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(int((folder / "began").read_text()), UTC)
+    except (OSError, ValueError):
+        return None
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - MOST_TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _size(value: Any) -> int:
+    return len(_compact(value))  # ASCII: json escapes the rest
+
+
+def _run(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    except OSError:
+        return ""
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Publish what an attempt left.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("query", help="print the fields for nvidia-smi --query-gpu")
+    former = commands.add_parser("again", help="print the line of an attempt that was published")
+    former.add_argument("folder", type=Path)
+    attempt = commands.add_parser("attempt", help="publish an attempt that has ended")
+    attempt.add_argument("folder", type=Path)
+    attempt.add_argument("--point", required=True)
+    attempt.add_argument("--attempt", required=True)
+    attempt.add_argument("--exit-code", type=int, required=True)
+    attempt.add_argument("--outcome", choices=["ended", "timeout", "interrupted", "sick"], required=True)
+    attempt.add_argument("--download-s", type=float, default=0.0)
+    attempt.add_argument("--into", type=Path)
+    said = parser.parse_args()
+    if said.command == "query":
+        print(query_fields())
+    elif said.command == "again":
+        print(again(said.folder), flush=True)
+    else:
+        told = publish(
+            said.folder,
+            point=said.point,
+            attempt=said.attempt,
+            exit_code=said.exit_code,
+            outcome=said.outcome,
+            download_s=said.download_s,
+            into=said.into,
+        )
+        print(told, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

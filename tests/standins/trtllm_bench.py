@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""A stand-in for trtllm-bench: its options, its files and its ways to fail, with made-up numbers and no GPU.
+
+Takes exactly the options of 1.2.0rc2, or of 1.3 with STANDIN_VERSION=1.3.0, and refuses others as click does. Called
+prepare_dataset.py it is that script of 1.2. Standard library only, because it also runs in a pod.
+
+    STANDIN_FAIL     how to fail: a key of FAILURES, or hang, report_then_crash, slow_to_die, leak (prints the token)
+    STANDIN_FAIL_AT  only at this concurrency
+    STANDIN_SECONDS  how long a run takes (0.1)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+VERSION = os.environ.get("STANDIN_VERSION", "1.2.0rc2")
+NEWER = VERSION.startswith("1.3")
+
+TOP = {"--model": 1, "-m": 1, "--model_path": 1, "--workspace": 1, "-w": 1, "--log_level": 1} | (
+    {"--revision": 1} if NEWER else {}
+)
+BOTH = dict.fromkeys(
+    "--extra_llm_api_options --backend --kv_cache_free_gpu_mem_fraction --max_seq_len --dataset --modality"
+    " --max_input_len --num_requests --warmup --tp --pp --ep --beam_width --sampler_options --concurrency"
+    " --report_json --iteration_log --engine_dir".split(),
+    1,
+) | ({"--config": 1} if NEWER else {})
+THROUGHPUT = (
+    BOTH
+    | dict.fromkeys(
+        "--max_batch_size --max_num_tokens --cluster_size --eos_id --scheduler_policy --image_data_format --data_device"
+        " --custom_module_dirs --target_input_len --target_output_len --output_json --request_json".split(),
+        1,
+    )
+    | dict.fromkeys(
+        "--streaming --enable_chunked_context --disable_chunked_context --no_skip_tokenizer_init".split(), 0
+    )
+)
+COMMANDS = {"throughput": THROUGHPUT, "latency": BOTH | {"--medusa_choices": 1}}
+PREPARE = {"--output": 1, "--random-seed": 1}
+LENGTHS = dict.fromkeys("--num-requests --input-mean --output-mean --input-stdev --output-stdev".split(), 1)
+
+FAILURES: dict[str, tuple[int, str]] = {
+    "oom": (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "kv_cache_too_small": (1, "RuntimeError: Can't allocate new blocks. No free blocks left."),
+    "request_too_long": (
+        1,
+        "ValueError: Requests failed: The sum of prompt length (8192.0), query length (0) should not exceed"
+        " max_num_tokens (4096) (512 requests)",
+    ),
+    "invalid_config": (1, "pydantic_core._pydantic_core.ValidationError: 1 validation error for TorchLlmArgs"),
+    "nccl": (1, "RuntimeError: Failed, NCCL error opUtils.cpp:125 'unhandled system error'"),
+    "mpi": (1, "MPI_ABORT was invoked on rank 2 in communicator MPI_COMM_WORLD with errorcode 1."),
+    "hf_auth": (1, "huggingface_hub.errors.GatedRepoError: 401 Client Error."),
+    "requests_lost": (1, "AssertionError: Benchmark failed"),
+    "sick_gpu": (1, "NVRM: Xid (PCI:0008:06:00): 79, GPU has fallen off the bus."),
+    "interrupted": (0, "[TRT-LLM] [I] Keyboard interrupt, exiting benchmark..."),
+    "no_report": (0, "[TRT-LLM] [I] Setting up throughput benchmark."),
+}
+
+
+def refuse(said: str) -> NoReturn:
+    """End as click does."""
+    print(f"Usage: trtllm-bench [OPTIONS]\nTry 'trtllm-bench --help' for help.\n\nError: {said}", file=sys.stderr)
+    sys.exit(2)
+
+
+def take(words: list[str], options: dict[str, int]) -> dict[str, str]:
+    """Take options from the front of the words, up to the first that is none."""
+    found: dict[str, str] = {}
+    while words and words[0].startswith("-"):
+        name, equals, value = words.pop(0).partition("=")
+        if name == "--help":
+            print("Options:\n" + "\n".join(f"  {option} TEXT" for option in options))
+            sys.exit(0)
+        if name not in options:
+            refuse(f"No such option '{name}'.")
+        if options[name] and not equals:
+            if not words:
+                refuse(f"Option '{name}' requires an argument.")
+            value = words.pop(0)
+        found[name] = value
+    return found
+
+
+def prepare(words: list[str], output: str | None, seed: str) -> None:
+    """Write a dataset of random tokens; without an output to stdout."""
+    if not words or words.pop(0) != "token-norm-dist":
+        refuse("Missing command.")
+    said = take(words, LENGTHS)
+    isl, osl = int(said["--input-mean"]), int(said["--output-mean"])
+    lines = (
+        json.dumps(
+            {"task_id": n, "input_ids": [(n * 7 + k + int(seed)) % 32000 for k in range(isl)], "output_tokens": osl}
+        )
+        for n in range(int(said["--num-requests"]))
+    )
+    text = "".join(f"{line}\n" for line in lines)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        Path(output).write_text(text)
+
+
+def fail(kind: str) -> None:
+    """Fail on order."""
+    if kind in FAILURES:
+        code, said = FAILURES[kind]
+        print(said, flush=True)
+        sys.exit(code)
+    if kind == "slow_to_die":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if kind in ("hang", "slow_to_die"):
+        print("[TRT-LLM] [I] Loading weights", flush=True)
+        time.sleep(600)
+
+
+def main() -> None:
+    """Be trtllm-bench, or prepare_dataset.py."""
+    words = sys.argv[1:]
+    if Path(sys.argv[0]).name == "prepare_dataset.py":
+        said = take(words, {"--tokenizer": 1, "--stdout": 0, "--random-seed": 1})
+        if "--stdout" not in said:
+            refuse("without --stdout this writes a format that trtllm-bench cannot read")
+        return prepare(words, None, said.get("--random-seed", "420"))
+    if words[:1] == ["--help"]:
+        print("\n".join(["Options:", *TOP, "Commands:", *COMMANDS, *(["prepare-dataset"] if NEWER else [])]))
+        return None
+    top = take(words, TOP)
+    command = words.pop(0) if words else refuse("Missing command.")
+    if command == "prepare-dataset" and NEWER:
+        said = take(words, PREPARE)
+        return prepare(words, said["--output"], said.get("--random-seed", "420"))
+    if command not in COMMANDS:
+        refuse(f"No such command '{command}'.")
+    return run(command, top, take(words, COMMANDS[command]))
+
+
+def run(command: str, top: dict[str, str], said: dict[str, str]) -> None:
+    """Read the dataset and the engine YAML, take a while, write the report."""
+    if not Path(said["--dataset"]).exists():
+        refuse(f"Invalid value for '--dataset': Path '{said['--dataset']}' does not exist.")
+    if not (Path(top["--model_path"]) / "config.json").exists():
+        print(f"OSError: {top['--model_path']} is not a local folder and is not a valid model identifier listed on")
+        sys.exit(1)
+    requests = [json.loads(line) for line in Path(said["--dataset"]).read_text().splitlines()]
+    requests = requests[: int(said.get("--num_requests", 0)) or None]
+    engine = Path(said.get("--config") or said.get("--extra_llm_api_options") or os.devnull).read_text()
+    concurrency = int(said.get("--concurrency", "-1"))
+    print(
+        f"[TensorRT-LLM] TensorRT LLM version: {VERSION}\n[TRT-LLM] [I] Preparing to run {command} benchmark...",
+        flush=True,
+    )
+    kind = os.environ.get("STANDIN_FAIL", "")
+    if os.environ.get("STANDIN_FAIL_AT", str(concurrency)) == str(concurrency):
+        fail(kind)
+        if kind == "leak":
+            print(f"token is {os.environ.get('HF_TOKEN')}")
+    begin = time.monotonic()
+    time.sleep(float(os.environ.get("STANDIN_SECONDS", "0.1")))
+    report = figures(command, top["--model"], said, requests, engine, concurrency, time.monotonic() - begin)
+    Path(said["--report_json"]).write_text(json.dumps(report, indent=4))
+    if kind == "report_then_crash":
+        sys.exit(1)
+
+
+def figures(
+    command: str,
+    model: str,
+    said: dict[str, str],
+    requests: list[dict[str, Any]],
+    engine: str,
+    concurrency: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the report of a closed loop in which every request takes the same time."""
+    n = len(requests)
+    isl, osl = len(requests[0]["input_ids"]), requests[0]["output_tokens"]
+    slots = n if concurrency <= 0 else min(n, concurrency)
+    total_ms = seconds * 1e3
+    e2el = total_ms / math.ceil(n / slots)
+    ttft, tpot = e2el * 0.1, e2el * 0.9 / max(1, osl - 1)
+    tp, pp = int(said.get("--tp", 1)), int(said.get("--pp", 1))
+    output = n * osl / seconds
+    dtype = re.search(r"^\s+dtype: (\w+)", engine, re.MULTILINE)
+    share = re.search(r"free_gpu_memory_fraction: ([\d.]+)", engine)
+    report: dict[str, Any] = {
+        "engine": {
+            "model": model,
+            "model_path": "None",
+            "engine_dir": "None",
+            "version": VERSION,
+            "backend": "Pytorch",
+            "dtype": "bfloat16",
+            "kv_cache_dtype": dtype[1].upper()
+            if dtype and dtype[1] != "auto"
+            else os.environ.get("STANDIN_KV_CACHE_DTYPE"),
+            "quantization": os.environ.get("STANDIN_QUANTIZATION"),
+        },
+        "world_info": {
+            "tp_size": tp,
+            "pp_size": pp,
+            "ep_size": int(said["--ep"]) if "--ep" in said else None,
+            "world_size": tp * pp,
+            "max_batch_size": int(said.get("--max_batch_size", 1)),
+            "max_num_tokens": int(said.get("--max_num_tokens", 8192)),
+            "scheduling_policy": said.get("--scheduler_policy", "guaranteed_no_evict").upper(),
+            "kv_cache_percentage": float(share[1]) if share else None,
+            "issue_rate": 4.9e17,
+        },
+        "request_info": {
+            "num_requests": n,
+            "avg_num_concurrent_requests": n * e2el / total_ms,
+            "avg_input_length": float(isl),
+            "avg_output_length": float(osl),
+        },
+        "performance": {
+            "total_latency_ms": total_ms,
+            "avg_request_latency_ms": e2el,
+            "request_throughput_req_s": n / seconds,
+            "system_output_throughput_tok_s": output,
+            "system_total_throughput_tok_s": n * (isl + osl) / seconds,
+            "output_throughput_per_user_tok_s": osl / e2el * 1e3,
+            "output_throughput_per_gpu_tok_s": output / (tp * pp),
+            "request_latency_percentiles_ms": same(e2el),
+        },
+        "dataset": {f"{name}_stats": same(float(v)) for name, v in (("isl", isl), ("osl", osl), ("seq_len", isl + osl))}
+        | {"num_requests": n, "dataset_path": said["--dataset"]},
+    }
+    if command == "latency" or "--streaming" in said:
+        speed = 1e3 / tpot if tpot else 0.0
+        report["streaming_metrics"] = {
+            "token_output_speed_tok_s": speed,
+            "avg_ttft_ms": ttft,
+            "avg_tpot_ms": tpot,
+            "tpot_percentiles": same(tpot),
+            "ttft_percentiles": same(ttft),
+            "gen_tps_percentiles": same(speed),
+        }
+    return report
+
+
+def same(value: float) -> dict[str, float]:
+    return dict.fromkeys(("p50", "p90", "p95", "p99", "minimum", "maximum", "average"), value)
+
+
+if __name__ == "__main__":
+    main()
