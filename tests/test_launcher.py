@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sweep import plan, validity
 from sweep.failure import classify
@@ -350,3 +351,16 @@ def test_what_is_published_needs_no_package(tmp_path: Path) -> None:
         env={"PATH": os.environ["PATH"]},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_chart_s_example_by_hand_ends_with_a_report(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "charts" / "trtllm-bench" / "examples" / "llama-3.1-8b.yaml").read_text())
+    pod = Pod(tmp_path / "pod", deployment())
+    for old in pod.files.glob("*.txt"):
+        old.unlink()
+    for name, text in values["deployments"][0]["files"].items():
+        (pod.files / name).write_text(text)
+    code, told, said = pod.run()
+    assert code == 0, said
+    report = parse_report(told[0]["report"])
+    assert (report.num_requests, report.isl_mean, report.osl_mean, report.streaming) == (320, 1024, 1024, True)

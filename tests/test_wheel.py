@@ -56,8 +56,9 @@ def test_the_wheel_carries_all_that_a_checkout_has(wheel: Path) -> None:
         str(path.relative_to(ROOT)) for folder in ("sweep", "hydra_plugins") for path in (ROOT / folder).rglob("*.py")
     } | {
         str(Path("sweep") / path.relative_to(ROOT))
-        for folder in ("conf", "trtllm-configs")
-        for path in (ROOT / folder).rglob("*.yaml")
+        for folder in ("conf", "trtllm-configs", "charts", "launchers")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
     }
     assert expected <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

@@ -313,3 +313,21 @@ def test_helm_install_runs_to_its_end_on_an_a4x_node(helm: Run, cluster: Cluster
     helm("uninstall", "bench", "--wait", *there)
     left = json.loads(cluster.kubectl("get", "jobs,configmaps", "-n", "by-hand", "-o", "json"))["items"]
     assert [item["metadata"]["name"] for item in left] == ["kube-root-ca.crt"]
+
+
+def test_the_example_is_accepted_with_the_launcher(helm: Run, cluster: Cluster) -> None:
+    """The command line of the chart's README."""
+    files = {
+        "script": "launchers/trtllm-bench.sh",
+        "publish": "launchers/publish.py",
+        "telemetry": "sweep/telemetry.py",
+    }
+    given = [word for key, path in files.items() for word in ("--set-file", f"launcher.{key}={ROOT / path}")]
+    example = CHART / "examples" / "llama-3.1-8b.yaml"
+    text = helm("template", "bench", CHART, "-f", example, *given).stdout
+    data = by_kind([made for made in yaml.safe_load_all(text) if made])["ConfigMap"][0]["data"]
+    for name, path in (("trtllm-bench.sh", files["script"]), ("publish.py", files["publish"])):
+        assert data[name] == (ROOT / path).read_text()
+    assert data["model.txt"] == "meta-llama/Llama-3.1-8B-Instruct\n\n"
+    said = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-o", "name", "-f", "-", stdin=text)
+    assert len(said.split()) == 2
