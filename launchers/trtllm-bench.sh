@@ -19,6 +19,7 @@ kill_wait_s=${SWEEP_KILL_WAIT_S:-30}
 step=begin bench='' sampler='' stopped=''
 
 say() { printf '%(%FT%TZ)T %s\n' -1 "$*" >&2; }
+tell() { printf 'SWEEP_STEP %s\n' "$*"; } # what runs now, for who follows the log
 publish() { python3 "$files/publish.py" "$@"; }
 end_group() { # pid: the whole process group, first asked, then killed
     kill -TERM -- "-$1" 2>/dev/null || return 0
@@ -82,6 +83,7 @@ fetch_weights() { # folder; a second call goes on where the first was cut
 
 find_weights() {
     step="weights of $model"
+    tell weights
     local name=${model//\//--}
     if [ -n "$weights" ]; then
         for model_path in "$weights/$model" "$weights/$name" "$weights/${model##*/}" "$weights"; do
@@ -169,6 +171,7 @@ measure() { # point, attempt, limit_s, engine, dataset
         nvidia-smi --query-gpu="$(publish query)" --format=csv -lms 1000 >"$folder/gpu.csv" 2>/dev/null &
         sampler=$!
     fi
+    tell point "$1" "$2"
     say "point $1 attempt $2 begins"
     printf '%(%s)T' -1 >"$folder/began"
     began=$SECONDS

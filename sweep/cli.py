@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sweep.config import SweepConfig
     from sweep.driver import RayStart
     from sweep.matrix import Expansion
-    from sweep.plan import Plan
+    from sweep.plan import Held, Plan
     from sweep.point import Model
     from sweep.table import Results, Source
 
@@ -50,7 +50,9 @@ def run_command(arguments: Sequence[str]) -> int:
     commands: Mapping[str, Callable[[list[str]], int]] = {
         "run": _run,
         "plan": _plan,
+        "render": _render,
         "status": _status,
+        "gc": _gc,
         "show": _show,
         "import": _import,
         "compact": _compact,
@@ -82,7 +84,7 @@ def _run(arguments: list[str]) -> int:
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         composition.read(arguments)
         return OK
-    from sweep import driver, summary
+    from sweep import cluster, driver, summary
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
     cfg = composition.read(arguments)
@@ -94,7 +96,8 @@ def _run(arguments: list[str]) -> int:
         with results.lock():
             if not results.sweep_file.exists():
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
-            job = _job(cfg, grown, results, results.open_or_create())
+            sweep_id = results.open_or_create()
+            job = _job(cfg, grown, results, sweep_id, held=cluster.take_stock(cfg, sweep_id))
             if job.plan.attempts:
                 _carry(cfg, job, results, ray)
             else:
@@ -108,8 +111,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None:
-    from sweep import backends, driver, progress, summary
+    from sweep import backends, cluster, driver, progress, summary
 
+    deployments = cluster.with_objects(cfg, job.plan)
     recorder = driver.Recorder(
         results=results,
         sweep_id=job.sweep_id,
@@ -120,13 +124,14 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None
     ray.begin(cfg.ray.address)
     with progress.Progress(name=cfg.name, total=len(job.plan.attempts), source=job.source) as watcher:
         driver.run(
-            job.plan.deployments,
+            deployments,
             recorder=recorder,
             backend_config=cfg.backend_config,
             ray=ray,
             actors=job.actors,
             in_process=backends.find(cfg.backend).in_process,
             watcher=watcher,
+            cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
         )
 
 
@@ -144,6 +149,52 @@ def _plan(arguments: list[str]) -> int:
     else:
         summary.print_plan(job.plan, cfg.name, job.source)
     return OK
+
+
+def _render(arguments: list[str]) -> int:
+    from sweep import cluster, composition
+
+    folder, rest = _take_option(arguments, "--out")
+    cfg = composition.read(rest)
+    if cfg is None:
+        return OK
+    if folder is None:
+        raise UsageError("render where? for example: python -m sweep render +experiment=smoke backend=gke --out DIR")
+    results = _results(cfg)
+    job = _job(cfg, _expand(cfg), results, _sweep_id(results))
+    written = cluster.write_manifests(cfg, job.plan, Path(folder))
+    print(f"{len(written)} deployments written to {folder}; nothing was asked of a cluster", file=sys.stderr)
+    return OK
+
+
+def _gc(arguments: list[str]) -> int:
+    from sweep import cluster, composition
+
+    cfg = composition.read(arguments)
+    if cfg is None:
+        return OK
+    results = _results(cfg)
+    if not results.sweep_file.exists():
+        raise UsageError(f"{results.folder} holds no sweep, so nothing of it can be on a cluster")
+    deleted = cluster.remove(cfg, results.sweep_id)
+    for name in deleted:
+        print(name)
+    print(f"{len(deleted)} Jobs of {cfg.name} ({results.sweep_id}) deleted, with pods and ConfigMaps", file=sys.stderr)
+    return OK
+
+
+def _take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """Part `name VALUE` or `name=VALUE` from the other arguments."""
+    rest, value = [], None
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == name:
+            value = next(waiting, None)
+        elif argument.startswith(f"{name}="):
+            value = argument.partition("=")[2]
+        else:
+            rest.append(argument)
+    return value, rest
 
 
 def _status(arguments: list[str]) -> int:
@@ -189,13 +240,20 @@ def _expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
     return grown
 
 
-def _job(cfg: SweepConfig, grown: list[tuple[Model, Expansion]], results: Results, sweep_id: str) -> _Job:
-    """Plan what is not in the table yet."""
+def _job(
+    cfg: SweepConfig,
+    grown: list[tuple[Model, Expansion]],
+    results: Results,
+    sweep_id: str,
+    held: Sequence[Held] = (),
+) -> _Job:
+    """Plan what is not in the table yet; what is `held` by the cluster is taken over."""
     from sweep import backends, plan, predict, simulate
     from sweep.table import Source
 
-    source = backends.find(cfg.backend).source
-    actors = cfg.ray.actors or os.cpu_count() or 1
+    backend = backends.find(cfg.backend)
+    source = backend.source
+    actors = cfg.ray.actors or ((os.cpu_count() or 1) if backend.in_process else 1)
     history = results.history()
     if cfg.backend == "simulated":
         current = (simulate.SIMULATOR_VERSION, predict.database_version())
@@ -208,12 +266,13 @@ def _job(cfg: SweepConfig, grown: list[tuple[Model, Expansion]], results: Result
         repeats=cfg.run.repeats,
         nodes=cfg.run.nodes or (actors if source == Source.SIMULATED else 1),
         max_points_per_deployment=cfg.run.max_points_per_deployment,
+        held=held,
     )
     return _Job(plan=made, sweep_id=sweep_id, source=source, actors=actors)
 
 
 def _sweep_id(results: Results) -> str:
-    return results.sweep_id if results.sweep_file.exists() else "not yet"
+    return results.sweep_id if results.sweep_file.exists() else "not-yet"
 
 
 def _complete(frame: Any, job: _Job) -> bool:

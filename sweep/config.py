@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING as REQUIRED
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,64 @@ class SimulatedBackend:
     name: str = "simulated"
 
 
-BACKENDS: Mapping[str, type] = {"simulated": SimulatedBackend}
+class OnInterrupt(StrEnum):
+    """What becomes of what runs on a cluster when the user interrupts the sweep."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GkeBackend:
+    """`backend.*` of the gke backend: where the cluster is, and what the chart is given.
+
+    context, namespace: of kubectl; None is the current context, and its namespace.
+    queue: Kueue's LocalQueue; None submits without one.
+    bucket: Cloud Storage bucket that pods write results to, beside their log.
+    results_uri: where this machine reads what pods write to /results; None is gs://BUCKET. With a claim as
+        `values.results.claimName` it can be a folder: file:///mnt/lustre/results.
+    service_account: of the pods (Workload Identity).
+    hf_secret: Secret with the Hugging Face token; None for public models.
+    owner: annotation, for people; None is the user's name here.
+    point_timeout_s: a run of trtllm-bench is ended after so long, model load included.
+    start_timeout_s: what weights may take before the first point; bounds the Job with the sum of its points.
+    pending_timeout_s: a pod that cannot start (no such image, Secret or volume) is given up after so long.
+    values: any other value of charts/trtllm-bench.
+    """
+
+    name: str = "gke"
+    context: str | None = None
+    namespace: str | None = None
+    queue: str | None = None
+    bucket: str | None = None
+    results_uri: str | None = None
+    service_account: str | None = None
+    hf_secret: str | None = None
+    owner: str | None = None
+    point_timeout_s: int = 3600
+    start_timeout_s: int = 3600
+    pending_timeout_s: int = 600
+    on_interrupt: str = OnInterrupt.KEEP.value
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name.endswith("_s"):
+                if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                    raise UsageError(f"backend.{f.name} must be a number of seconds of at least 1, not {value!r}")
+            elif f.name == "values":
+                if not isinstance(value, Mapping):
+                    raise UsageError(f"backend.values must be values of the chart by name, not {value!r}")
+            elif value is not None and (not isinstance(value, str) or not value):
+                raise UsageError(f"backend.{f.name} must be a text, not {value!r}")
+        if self.on_interrupt not in list(OnInterrupt):
+            raise UsageError(f"backend.on_interrupt must be one of keep, delete, not {self.on_interrupt!r}")
+        if self.bucket and "/" in self.bucket:
+            raise UsageError(f"backend.bucket is a bucket's name without gs:// and folders, not {self.bucket!r}")
+
+
+BACKENDS: Mapping[str, type] = {"simulated": SimulatedBackend, "gke": GkeBackend}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +124,11 @@ class Part:
     """One composition: a model, the settings that no axis varies, and the matrix. `-m model=a,b` makes two.
 
     settings: a checked value for each setting, None where only the matrix gives one.
+    engine_text: the engine YAML as it was written; its keys are in `settings` already.
     """
 
     model: Model
+    engine_text: str
     settings: Mapping[str, Any]
     matrix: Mapping[str, Any]
 
@@ -109,7 +169,9 @@ class SweepConfig:
             parts=tuple(_part(part) for part in resolved["parts"]),
             run=_run(resolved["run"]),
             backend=kind,
-            backend_config=_fields(BACKENDS[kind], backend, "backend") if kind in BACKENDS else backend,
+            backend_config=asdict(BACKENDS[kind](**_fields(BACKENDS[kind], backend, "backend")))
+            if kind in BACKENDS
+            else backend,
             ray=Ray(**_fields(Ray, resolved["ray"], "ray")),
             resolved=resolved,
         )
@@ -133,7 +195,8 @@ def _part(part: Mapping[str, Any]) -> Part:
     extras = dict(engine_said)
     _merge(extras, part.get("engine") or {}, "engine")
     settings |= {"model": model.id, "engine": canonical_json(extras)}
-    return Part(model=model, settings=settings, matrix=part.get("matrix") or {})
+    matrix = part.get("matrix") or {}
+    return Part(model=model, engine_text=part["engine_yaml"], settings=settings, matrix=matrix)
 
 
 def _model(said: Mapping[str, Any]) -> Model:

@@ -3,6 +3,7 @@
     SweepError
     ├── UsageError        the user's mistake, told in one message; exit code 2
     ├── Interrupted       the user ended the sweep, everything measured is kept; exit code 130
+    ├── ClusterError      what a Kubernetes API server refused, or that it cannot be reached
     ├── ReportError       a text that is no complete report
     ├── Infeasible        this point cannot run, and why
     └── NoPrediction      nothing is known about this point, and why
@@ -27,6 +28,17 @@ class UsageError(SweepError):
 
 class Interrupted(SweepError):
     """The user ended the sweep; what was measured is in the table."""
+
+
+class ClusterError(SweepError):
+    """A Kubernetes API server refused a request, or did not answer for too long.
+
+    status: of HTTP; 0 where there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ReportError(SweepError):

@@ -33,18 +33,39 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """One start on one set of GPUs that measures `attempts` in this order; all are of one model."""
+    """One start on one set of GPUs that measures `attempts` in this order; all are of one model.
+
+    objects: what a cluster is asked to create for it, as JSON; nothing where it exists there already, or where there is
+        no cluster.
+    """
 
     deployment_id: str
+    sweep_id: str
     model: Model
     attempts: tuple[Attempt, ...]
     gpus_held: int
+    objects: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, sweep_id: str, model: Model, attempts: tuple[Attempt, ...], gpus_held: int) -> Deployment:
         """Name a deployment by the sweep and the ordered list of its attempts."""
         deployment_id = identity({"sweep_id": sweep_id, "attempts": [attempt.key for attempt in attempts]})
-        return cls(deployment_id=deployment_id, model=model, attempts=attempts, gpus_held=gpus_held)
+        return cls(deployment_id=deployment_id, sweep_id=sweep_id, model=model, attempts=attempts, gpus_held=gpus_held)
+
+
+def job_name(deployment_id: str) -> str:
+    """Return the name of a deployment's Job on a cluster, and of its ConfigMap."""
+    return f"sweep-{deployment_id}"
+
+
+class Held(Protocol):
+    """A deployment that exists on a cluster, and the (point_id, repeat, number) that it measures, in order."""
+
+    @property
+    def deployment_id(self) -> str: ...
+
+    @property
+    def attempts(self) -> Sequence[tuple[str, int, int]]: ...
 
 
 class Record(Protocol):
@@ -68,7 +89,10 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would run. `points` (by id) and `attempts` are in the order in which they are measured."""
+    """What would run. `points` (by id) and `attempts` are in the order in which they are measured.
+
+    adopted: the deployments that exist on the cluster already; they come first in `deployments`.
+    """
 
     cells: int
     pruned: Mapping[Reason, int]
@@ -77,6 +101,7 @@ class Plan:
     failed_before: int
     attempts: tuple[Attempt, ...]
     deployments: tuple[Deployment, ...]
+    adopted: int = 0
 
     @property
     def engines(self) -> int:
@@ -112,8 +137,11 @@ def make(
     repeats: int = 1,
     nodes: int = 1,
     max_points_per_deployment: int | None = None,
+    held: Sequence[Held] = (),
 ) -> Plan:
     """Plan the points of all expansions, less what `history` has already.
+
+    What a deployment on the cluster holds is not planned a second time: it is taken over with its attempts.
 
     history: rows that count for this backend; stale ones (of another simulator version) are left out by the caller's
         `status`, see sweep.table.
@@ -132,7 +160,9 @@ def make(
         known = tried.get((record.point_id, record.repeat))
         if record.source == source and (known is None or known.attempt <= record.attempt):
             tried[record.point_id, record.repeat] = record
+    of_cluster = _adoptable(held)
     attempts, done, failed = [], 0, 0
+    adopted: dict[str, list[Attempt]] = {}
     for repeat in range(1, repeats + 1):
         for point_id, point in ordered.items():
             last = tried.get((point_id, repeat))
@@ -141,16 +171,42 @@ def make(
                 continue
             failed += last is not None
             number = last.attempt + 1 if last is not None else 1
-            attempts.append(Attempt(point=point, point_id=point_id, repeat=repeat, number=number))
+            owner_id, held_number = of_cluster.get((point_id, repeat), ("", 0))
+            if held_number >= number:
+                taken = Attempt(point=point, point_id=point_id, repeat=repeat, number=held_number)
+                adopted.setdefault(owner_id, []).append(taken)
+            else:
+                attempts.append(Attempt(point=point, point_id=point_id, repeat=repeat, number=number))
+    deployments = [
+        Deployment(
+            deployment_id=deployment_id,
+            sweep_id=sweep_id,
+            model=models[taken[0].point.model],
+            attempts=tuple(taken),
+            gpus_held=GPUS[str(taken[0].point.gpu)].per_node,
+        )
+        for deployment_id, taken in adopted.items()
+    ]
     return Plan(
         cells=sum(expansion.cells for _, expansion in expansions),
         pruned=pruned,
         points=ordered,
         done=done,
         failed_before=failed,
-        attempts=tuple(attempts),
-        deployments=tuple(_deployments(attempts, models, sweep_id, nodes, max_points_per_deployment)),
+        attempts=(*(attempt for taken in adopted.values() for attempt in taken), *attempts),
+        deployments=(*deployments, *_deployments(attempts, models, sweep_id, nodes, max_points_per_deployment)),
+        adopted=len(deployments),
     )
+
+
+def _adoptable(held: Sequence[Held]) -> dict[tuple[str, int], tuple[str, int]]:
+    """Return for each (point_id, repeat) the deployment that holds its highest attempt, and the attempt's number."""
+    found: dict[tuple[str, int], tuple[str, int]] = {}
+    for deployment in held:
+        for point_id, repeat, number in deployment.attempts:
+            if number > found.get((point_id, repeat), ("", 0))[1]:
+                found[point_id, repeat] = deployment.deployment_id, number
+    return found
 
 
 def cover(points: Mapping[str, Point]) -> dict[str, Point]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import IO, Any, Self
 
 PLAIN_EVERY_S = 2.0
 """Elsewhere than in a terminal: at most one line in this time, and one at the end."""
 BAR_CELLS = 20
+LONGEST_REASON = 100
 
 
 class Progress:
@@ -29,6 +31,7 @@ class Progress:
         self.done, self.bad = 0, 0
         self.best: Mapping[str, Any] | None = None
         self.phase = ""
+        self._stages: dict[str, tuple[str, str]] = {}
         self._stream = stream or sys.stderr
         self._live: Any = None
         self._began = self._told = clock()
@@ -64,6 +67,18 @@ class Progress:
             self.best is None or row["output_tput_per_gpu"] > self.best["output_tput_per_gpu"]
         ):
             self.best = row
+        self._tell()
+
+    def stage(self, deployment_id: str, stage: str | None, message: str) -> None:
+        """Take note of how far a deployment has come; None: it is over."""
+        self.phase = ""
+        if stage is None:
+            self._stages.pop(deployment_id, None)
+        else:
+            self._stages[deployment_id] = stage, message
+            self._tell()
+
+    def _tell(self) -> None:
         now = self.clock()
         if self._live is None and now - self._told >= PLAIN_EVERY_S and self.done < self.total:
             self._told = now
@@ -81,6 +96,7 @@ class Progress:
         parts = [f"{self.name}: {self.done:,}/{self.total:,} ({self.source})"]
         if self.phase:
             parts.append(self.phase)
+        parts += _stages(self._stages.values())
         if self.bad:
             parts.append(f"{self.bad:,} without a number")
         seconds = self.clock() - self._began
@@ -102,6 +118,19 @@ class Progress:
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
+
+
+def _stages(stages: Iterable[tuple[str, str]]) -> list[str]:
+    """Return how many deployments are at each stage, and what most of those that wait are told."""
+    told: dict[str, Counter[str]] = {}
+    for stage, message in stages:
+        told.setdefault(stage, Counter())[message] += 1
+    lines = []
+    for stage, messages in told.items():
+        (most, _), *_ = messages.most_common(1)
+        said = f" ({most[:LONGEST_REASON]})" if most and stage != "measuring" else ""
+        lines.append(f"{messages.total()} {stage}{said}")
+    return lines
 
 
 def where(row: Mapping[str, Any]) -> str:

@@ -41,6 +41,9 @@ class Silent:
     def say(self, message: str) -> None:
         self.said.append(message)
 
+    def stage(self, deployment_id: str, stage: str | None, message: str) -> None:
+        self.said.append(f"{deployment_id} {stage} {message}")
+
 
 def deployments(points: int, nodes: int = 2) -> tuple[plan.Deployment, ...]:
     grown = expand({"grid": {"concurrency": list(range(1, points + 1))}}, CHECKED | {"model": LLAMA.id}, LLAMA)

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
 from sweep.errors import UsageError
@@ -16,10 +17,25 @@ AttemptKey = tuple[str, int, int]
 """(point_id, repeat, attempt number)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued:
-    """The deployment waits for GPUs; `message` says why, in the scheduler's words."""
+class Stage(StrEnum):
+    """How far a deployment has come."""
 
+    QUEUED = "queued"
+    """Waits until its queue admits it."""
+    SCHEDULING = "scheduling"
+    """Waits for a node with free GPUs."""
+    PULLING = "pulling"
+    """On a node, which fetches the image and mounts volumes."""
+    LOADING = "loading"
+    """Runs, and fetches weights and dataset."""
+    MEASURING = "measuring"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The deployment has come to a stage; `message` says what it waits for, in the words of the cluster."""
+
+    stage: Stage
     message: str = ""
 
 
@@ -39,23 +55,26 @@ class PointStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointDone:
-    """An attempt ended with a report.
+    """An attempt ran to an end of its own or was ended; what it left decides whether it has a number.
 
-    report: the JSON object that the bench wrote, unchanged.
+    report: the JSON object that the bench wrote, unchanged; None where it wrote none.
     environment: provenance and times; every key is a column of the table.
+    state: what ended it from outside, for example its time limit.
     """
 
     key: AttemptKey
-    report: Mapping[str, Any]
+    report: Mapping[str, Any] | None
     environment: Mapping[str, Any]
     started_at: datetime
     ended_at: datetime
     log_tail: str = ""
+    exit_code: int | None = None
+    state: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointFailed:
-    """An attempt ended without a usable report, or was not made (`status` infeasible or skipped)."""
+    """An attempt left nothing behind, or was not made (`status` infeasible or skipped)."""
 
     key: AttemptKey
     status: Status
@@ -70,12 +89,13 @@ class PointFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The deployment is over; `message` says why, if attempts without PointDone or PointFailed are left."""
+    """The deployment is over; `message` and `kind` say why, if attempts without PointDone or PointFailed are left."""
 
     message: str = ""
+    kind: str = "not_reached"
 
 
-Event = Queued | Started | PointStarted | PointDone | PointFailed | Ended
+Event = Waiting | Started | PointStarted | PointDone | PointFailed | Ended
 
 
 class Backend(Protocol):
@@ -98,7 +118,10 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: Mapping[str, str] = {"simulated": "sweep.backends.simulated:Simulated"}
+BACKENDS: Mapping[str, str] = {
+    "gke": "sweep.backends.gke:Gke",
+    "simulated": "sweep.backends.simulated:Simulated",
+}
 """Shipped backends by name. Any other is named as it is here, `module:Class`, in a file conf/backend/NAME.yaml."""
 
 

@@ -17,11 +17,11 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sweep.backends import AttemptKey, Ended, PointDone, PointFailed
+from sweep.backends import AttemptKey, Ended, PointDone, PointFailed, Waiting
 from sweep.driver.pool import Numbered, Pool
 from sweep.driver.session import TURN_S, RayStart, stop_signals
 from sweep.errors import Interrupted, UsageError
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 POLL_S = 2.0
 RESTART_S = 60.0
 """An actor that is not back after this long is given up."""
+CANCEL_S = 60.0
 ANSWER_S = 300.0
 """An actor that does not answer for so long is killed and replaced; each question waits POLL_S at most."""
 FATAL_DEATHS = 2
@@ -53,6 +54,8 @@ class Watcher(Protocol):
 
     def say(self, message: str) -> None: ...
 
+    def stage(self, deployment_id: str, stage: str | None, message: str) -> None: ...
+
 
 @dataclass(slots=True)
 class _Work:
@@ -64,12 +67,11 @@ class _Work:
 
     def rest(self, most: int | None = None) -> Deployment:
         """Return the deployment with only the attempts that have no row, at most `most`; whole ones keep their id."""
-        d, attempts = self.deployment, tuple(self.left.values())[:most]
-        deployment_id = d.deployment_id
+        deployment_id = self.deployment.deployment_id
         if most is not None:  # an actor begins each id once
             self.parts += 1
             deployment_id = f"{deployment_id}.{self.parts}"
-        return Deployment(deployment_id=deployment_id, model=d.model, attempts=attempts, gpus_held=d.gpus_held)
+        return replace(self.deployment, deployment_id=deployment_id, attempts=tuple(self.left.values())[:most])
 
 
 @dataclass(slots=True, eq=False)
@@ -131,6 +133,8 @@ class Recorder:
                 model=deployment.model,
                 environment=event.environment,
                 started_at=event.started_at,
+                exit_code=event.exit_code,
+                state=event.state,
             )
         folder = self.results.write_evidence(attempt.key, raw, event.environment, event.log_tail, self.source)
         return make_row(
@@ -157,12 +161,14 @@ def run(
     actors: int,
     in_process: bool,
     watcher: Watcher,
+    cancel_on_interrupt: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Counter[Status]:
     """Carry all deployments to their end and return how many rows of each status were written.
 
     in_process: the actors do the work themselves, one deployment at a time each; otherwise all are handed out at once
         and something else (a cluster) queues them.
+    cancel_on_interrupt: what runs elsewhere is ended too; otherwise it goes on.
 
     Raises:
         Interrupted: SIGINT or SIGTERM; what had ended is in the table.
@@ -189,6 +195,8 @@ def run(
                     drive.turn(member, asked.pop(member), answered=ref in ready)
         if stopped.is_set():
             drive.collect()
+            if cancel_on_interrupt:
+                drive.cancel()
         for member in members:
             api.kill(member.actor)
         if stopped.is_set():
@@ -270,6 +278,14 @@ class _Drive:
                 continue
             self._write(member, [numbered for numbered in batch if isinstance(numbered[2], (PointDone, PointFailed))])
 
+    def cancel(self) -> None:
+        """End what runs elsewhere."""
+        asked = [member.actor.cancel.remote() for member in self.members if member.carries]
+        try:
+            self.api.get(asked, timeout=CANCEL_S)
+        except self.api.exceptions.RayError as error:
+            self.watcher.say(f"not all of what runs could be ended: {str(error).strip().splitlines()[-1]}")
+
     def _lose(self, member: _Member, error: Exception) -> None:
         """Give Ray a moment to restart an actor."""
         said = str(error).strip().splitlines()[-1].strip()
@@ -315,7 +331,11 @@ class _Drive:
                     left = list(work.left.values())
                     rows += [self.recorder.row(work.deployment, a, _not_reached(a, event)) for a in left]
                     del member.carries[deployment_id]
+                    self.watcher.stage(deployment_id, None, event.message)
                     log.info("deployment %s ended %s", deployment_id, event.message)
+                case Waiting():
+                    self.watcher.stage(deployment_id, event.stage, event.message)
+                    log.info("deployment %s %s %s", deployment_id, event.stage, event.message)
                 case _:
                     log.info("deployment %s %s", deployment_id, event)
         self.recorder.results.append(rows)
@@ -331,7 +351,7 @@ def _killer(work: _Work, said: str) -> PointFailed:
 
 def _not_reached(attempt: Attempt, event: Ended) -> PointFailed:
     why = event.message or "no reason was told"
-    return _failed(attempt.key, "not_reached", f"its deployment ended before this point: {why}")
+    return _failed(attempt.key, event.kind, f"its deployment ended before this point: {why}")
 
 
 def _failed(key: AttemptKey, kind: str, message: str) -> PointFailed:

@@ -62,9 +62,8 @@ class Pool:
         return self._life, list(self._events)
 
     async def cancel(self) -> None:
-        """End every deployment; nothing of them is left behind."""
-        for deployment_id in self._tasks:
-            await self._backend.cancel(deployment_id)
+        """End every deployment that runs; nothing of them is left behind."""
+        await asyncio.gather(*(self._backend.cancel(name) for name, task in self._tasks.items() if not task.done()))
 
     async def _carry(self, deployment: Deployment) -> None:
         current, begun = None, datetime.now(UTC)

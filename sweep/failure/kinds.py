@@ -245,7 +245,11 @@ KINDS: Mapping[str, Kind] = {
     ),
     "worker_died": Kind(meaning="the process that carried the point died at it twice", policy=Policy.DO_NOT_RETRY),
     "not_reached": Kind(meaning="its deployment ended before this point", policy=Policy.RETRY_LATER),
-    "cancelled": Kind(meaning="the sweep was ended while it ran", policy=Policy.RETRY_LATER),
+    "cancelled": Kind(
+        meaning="the sweep, or its Job, was ended while it ran",
+        policy=Policy.RETRY_LATER,
+        state=(r"\bthe Job (?:is gone|was deleted)\b",),
+    ),
     "backend_error": Kind(meaning="the backend itself failed", policy=Policy.DO_NOT_RETRY),
     "does_not_fit": Kind(meaning="predicted: it cannot run on these GPUs", policy=Policy.SKIP_LARGER),
     "no_prediction": Kind(meaning="the operator database has no data near it", policy=Policy.DO_NOT_RETRY),

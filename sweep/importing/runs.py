@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from sweep.importing.settings import Pattern, settings_of
 from sweep.outcome import conclude
 from sweep.point import SETTINGS
 from sweep.report import Evidence, weigh
-from sweep.table import ENVIRONMENT, Outcome, Source, imported_row
-from sweep.table.schema import Type, is_of
+from sweep.table import Outcome, Source, columns_of, imported_row
 
 SIMULATED_VERSION = "simulated"
 """How the version begins that sweep's own simulator writes into its reports."""
@@ -90,10 +88,7 @@ def read_evidence(files: Mapping[FileKind, Path], *, report: str | None, request
 
 
 def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what an env.json says: columns of the row, and the settings that were given to an import.
-
-    What is no such column is passed over, so that an env.json of a newer sweep can be read.
-    """
+    """Return what an env.json says: columns of the row, and the settings that were given to an import."""
     if path is None:
         return {}, {}
     try:
@@ -102,19 +97,9 @@ def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]
         return {}, {}
     if not isinstance(said, dict):
         return {}, {}
-    columns = {name: _typed(name, value) for name, value in said.items() if name in ENVIRONMENT}
     given = said.get("settings")
     settings = {n: SETTINGS[n].check(v) for n, v in given.items() if n in SETTINGS} if isinstance(given, dict) else {}
-    return {name: value for name, value in columns.items() if value is not None}, settings
-
-
-def _typed(name: str, value: Any) -> Any:
-    """Return a value of an env.json in its column's type, or None where it is none of it."""
-    kind = ENVIRONMENT[name]
-    if kind is Type.TIME and isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = datetime.fromisoformat(value)
-    return value if is_of(kind, value) else None
+    return columns_of(said), settings
 
 
 def text_of(files: Mapping[FileKind, Path], kind: FileKind) -> str | None:

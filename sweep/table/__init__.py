@@ -3,7 +3,7 @@
 from sweep.table.document import readme
 from sweep.table.reading import load
 from sweep.table.row import Outcome, imported_row, make_row, remade_row
-from sweep.table.schema import COLUMNS, ENVIRONMENT, SCHEMA_VERSION, Column, Source, Status, arrow_schema
+from sweep.table.schema import COLUMNS, ENVIRONMENT, SCHEMA_VERSION, Column, Source, Status, arrow_schema, columns_of
 from sweep.table.store import Record, Results, find_config
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Source",
     "Status",
     "arrow_schema",
+    "columns_of",
     "find_config",
     "imported_row",
     "load",

@@ -11,6 +11,7 @@ its type, unit or meaning, needs a new version and a line in the list below, so 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -84,6 +85,22 @@ class Group(StrEnum):
     PREDICTION = "prediction"
     FAILURE = "failure"
     PROVENANCE = "provenance"
+
+
+def columns_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an env.json says of ENVIRONMENT, in the columns' types.
+
+    What is no such column, or not of its type, is passed over, so that an env.json of a newer sweep can be read.
+    """
+    columns = {name: _typed(ENVIRONMENT[name], value) for name, value in said.items() if name in ENVIRONMENT}
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _typed(kind: Type, value: Any) -> Any:
+    if kind is Type.TIME and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
+    return value if is_of(kind, value) else None
 
 
 def is_of(kind: Type, value: Any) -> bool:
@@ -286,6 +303,7 @@ def _rest() -> Iterator[Column]:
         ("log_path", string, "", "where the log lies", Group.FAILURE),
         ("node", string, "", "node it ran on; comma-separated where there were several", Group.PROVENANCE),
         ("zone", string, "", "zone of the cluster", Group.PROVENANCE),
+        ("evictions", integer, "", "how often its queue evicted the deployment and began it anew", Group.PROVENANCE),
         ("image_digest", string, "", "digest of the image that ran", Group.PROVENANCE),
         ("trtllm_version", string, "", "version of TensorRT-LLM that the report or the image states", Group.PROVENANCE),
         ("sweep_version", string, "", "version of sweep that wrote the row", Group.PROVENANCE),

@@ -22,6 +22,9 @@ trtllm-bench.sweep/owner: {{ . | quote }}
 {{- with .deployment.engineIds }}
 trtllm-bench.sweep/engine-ids: {{ join "," . | quote }}
 {{- end }}
+{{- with .deployment.attempts }}
+trtllm-bench.sweep/attempts: {{ join " " . | quote }}
+{{- end }}
 {{- end }}
 
 {{/* A volume that is a claim, a bucket, or nothing: (root, name, volume, readOnly). */}}
@@ -82,7 +85,7 @@ affinity:
 {{- end }}
 containers:
   - name: bench
-    image: {{ $values.image | quote }}
+    image: {{ .deployment.image | default $values.image | quote }}
     imagePullPolicy: {{ $values.imagePullPolicy }}
     command: [/bin/bash, /sweep/files/trtllm-bench.sh]
     env:
@@ -91,7 +94,7 @@ containers:
       - name: SWEEP_DEPLOYMENT_ID
         value: {{ .deployment.deploymentId | default .name | quote }}
       - name: SWEEP_IMAGE
-        value: {{ $values.image | quote }}
+        value: {{ .deployment.image | default $values.image | quote }}
       - name: SWEEP_NODE
         valueFrom:
           fieldRef:
@@ -177,18 +180,23 @@ volumes:
 
 {{- define "trtllm-bench.jobSpec" -}}
 backoffLimit: 0
-activeDeadlineSeconds: {{ .root.Values.activeDeadlineSeconds }}
+activeDeadlineSeconds: {{ .deployment.activeDeadlineSeconds | default .root.Values.activeDeadlineSeconds }}
 ttlSecondsAfterFinished: {{ .root.Values.ttlSecondsAfterFinished }}
 template:
   metadata:
     labels:
       {{- include "trtllm-bench.labels" . | nindent 6 }}
-    {{- if or .root.Values.weights.bucket .root.Values.results.bucket }}
+    {{- if or .root.Values.weights.bucket .root.Values.results.bucket .root.Values.podAnnotations }}
     annotations:
+      {{- if or .root.Values.weights.bucket .root.Values.results.bucket }}
       gke-gcsfuse/volumes: "true"
       gke-gcsfuse/cpu-limit: "0"
       gke-gcsfuse/memory-limit: "0"
       gke-gcsfuse/ephemeral-storage-limit: "0"
+      {{- end }}
+      {{- with .root.Values.podAnnotations }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
     {{- end }}
   spec:
     {{- include "trtllm-bench.podSpec" . | nindent 4 }}

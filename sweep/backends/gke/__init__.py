@@ -1,0 +1,87 @@
+"""The gke backend: each deployment is a Job on A4X nodes, followed from its creation to its last point.
+
+Three sources tell of a deployment, and each may fail: the API server says where its Job and pod stand, the pod's log
+says what was measured, and the results volume, where there is one, has it too.
+
+    course.py       one deployment from its creation to its end
+    podlog.py       the log of one pod, followed
+    volume.py       the results volume, read from here
+    sight.py        what exists of a sweep, kept current by one watch a kind
+    conditions.py   what Job, pod and Workload say, read: the one table of it
+    objects.py      what is ours on a cluster: names, labels, listing, deleting
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+from sweep.backends import Ended, Event
+from sweep.backends.gke.course import Course
+from sweep.backends.gke.objects import Live, delete_job, live
+from sweep.backends.gke.sight import Sight
+from sweep.backends.gke.volume import Volume, results_uri
+from sweep.backends.kubernetes import Cluster
+from sweep.errors import ClusterError
+from sweep.plan import Deployment, job_name
+from sweep.table import Source
+
+__all__ = ["Gke", "Live", "delete_job", "live", "results_uri"]
+
+
+class Gke:
+    """Runs deployments as Jobs of one cluster and namespace."""
+
+    source: ClassVar[Source] = Source.MEASURED
+    in_process: ClassVar[bool] = False
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._cluster: Cluster | None = None
+        self._sights: dict[str, Sight] = {}
+        self._opening = asyncio.Lock()
+
+    async def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
+        """Create the deployment's Job, or take over the one that is there, and follow it to its end."""
+        course = None
+        try:
+            course = Course(await self._sight(deployment.sweep_id), deployment, self._config)
+            async for event in course.events():
+                yield event
+        except ClusterError as error:
+            yield Ended(message=str(error), kind="backend_error")
+        finally:
+            if course is not None:
+                await course.close()
+
+    async def cancel(self, deployment_id: str) -> None:
+        """Delete the deployment's Job, and with it its pod and ConfigMap."""
+        await delete_job(await self._connected(), job_name(deployment_id))
+
+    async def close(self) -> None:
+        """End watches and connections."""
+        for sight in self._sights.values():
+            await sight.close()
+        if self._cluster is not None:
+            await self._cluster.close()
+
+    @property
+    def requests(self) -> int:
+        """How many requests the API server was asked."""
+        return 0 if self._cluster is None else self._cluster.requests
+
+    async def _connected(self) -> Cluster:
+        async with self._opening:
+            if self._cluster is None:
+                self._cluster = await Cluster.connect(self._config["context"], self._config["namespace"])
+        return self._cluster
+
+    async def _sight(self, sweep_id: str) -> Sight:
+        cluster = await self._connected()
+        async with self._opening:
+            if sweep_id not in self._sights:
+                uri = results_uri(self._config)
+                volume = Volume(uri, sweep_id) if uri else None
+                self._sights[sweep_id] = await Sight.open(cluster, sweep_id, volume)
+        return self._sights[sweep_id]

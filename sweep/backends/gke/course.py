@@ -1,0 +1,317 @@
+"""One deployment from its creation to its end: what happens to its Job, pod and log becomes events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sweep import failure
+from sweep.backends import (
+    AttemptKey,
+    Ended,
+    Event,
+    PointDone,
+    PointFailed,
+    PointStarted,
+    Stage,
+    Started,
+    Waiting,
+)
+from sweep.backends.gke import conditions
+from sweep.backends.gke.conditions import Standing
+from sweep.backends.gke.objects import (
+    CONFIG_MAPS,
+    EVENTS,
+    JOBS,
+    Gone,
+    annotation,
+    delete_job,
+    unless_gone,
+)
+from sweep.backends.gke.podlog import PodLog
+from sweep.backends.gke.sight import Sight
+from sweep.backends.gke.volume import Volume
+from sweep.backends.kubernetes import LogLine, Object
+from sweep.errors import ClusterError, ReportError
+from sweep.plan import Deployment, job_name
+from sweep.published import RESULT, STEP, Published, read_result, read_step
+from sweep.table import Status
+
+log = logging.getLogger(__name__)
+
+CREATE_PATIENCE_S = 900.0
+"""For how long a Job is asked for while the API server, or a webhook of its, fails."""
+GOING_S = 300.0
+"""How long an earlier Job of the same name may take to be deleted."""
+AFTER_LAST_POINT_S = 30.0
+"""How long a Job whose points are all told may take to end."""
+PULL_S = 3600.0
+"""How long image and volumes may take without an error being told."""
+GLANCE_S = 5.0
+"""How often the clock is looked at while nothing happens."""
+
+
+class Course:
+    """One deployment; `events` begins it and tells all of it."""
+
+    def __init__(self, sight: Sight, deployment: Deployment, config: Mapping[str, Any]) -> None:
+        self._sight, self._cluster, self._config = sight, sight.cluster, config
+        self._deployment = deployment
+        self._job = job_name(deployment.deployment_id)
+        self._order = [attempt.key for attempt in deployment.attempts]
+        self._left = set(self._order)
+        self._changed = sight.changes(self._job)
+        self._log: PodLog | None = None
+        self._current: tuple[AttemptKey, datetime] | None = None
+        self._start_up: dict[str, float] = {}
+        self._about: dict[str, Any] = {}
+        self._told: Waiting | None = None
+        self._node: str | None = None
+
+    async def close(self) -> None:
+        """Stop following; the Job goes on."""
+        if self._log is not None:
+            await self._log.close()
+        self._sight.forget(self._job)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Create the Job, or take over the one that is there, and tell what becomes of it; an Ended last.
+
+        Raises:
+            ClusterError: the API server refuses, or is away for too long.
+        """
+        if self._deployment.objects:
+            async for event in self._create():
+                yield event
+        since, stood = time.monotonic(), None
+        while True:
+            self._changed.clear()
+            if self._sight.broken is not None:
+                raise self._sight.broken
+            standing = self._sight.seen.standing(self._job)
+            await self._look_at_pod(standing)
+            for event in [*self._heard(), *self._tell(standing)]:
+                yield event
+            if standing.ended or (standing.over and not self._left):
+                break
+            if (now := (standing.stage, standing.broken, bool(self._left))) != stood:
+                since, stood = time.monotonic(), now
+            if given_up := await self._give_up(standing, time.monotonic() - since):
+                standing = given_up
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), GLANCE_S)
+        async for event in self._finish(standing):
+            yield event
+
+    # ---------------------------------------------------------------------------------------------------------- begin
+
+    async def _create(self) -> AsyncIterator[Event]:
+        """Create Job and ConfigMap, and tell while the cluster does not take them."""
+        troubles: deque[str] = deque(maxlen=1)
+        creating = asyncio.create_task(self._post(troubles.append))
+        try:
+            while not creating.done():
+                await asyncio.wait([creating], timeout=1.0)
+                if troubles:
+                    event = Waiting(stage=Stage.QUEUED, message=f"the cluster does not take it yet: {troubles.pop()}")
+                    if event != self._told:
+                        self._told = event
+                        yield event
+            await creating
+        finally:
+            creating.cancel()
+
+    async def _post(self, trouble: Callable[[str], None]) -> None:
+        job_text, map_text = self._deployment.objects
+        job = await self._post_job(job_text, trouble)
+        self._sight.made(job)
+        try:
+            await self._post_map(map_text, job["metadata"]["uid"], trouble)
+        except ClusterError:
+            await delete_job(self._cluster, self._job)
+            raise
+
+    async def _post_job(self, text: str, trouble: Callable[[str], None]) -> Object:
+        until = time.monotonic() + GOING_S
+        while True:
+            try:
+                return await self._cluster.request(
+                    "POST", JOBS, body=text, patience_s=CREATE_PATIENCE_S, trouble=trouble
+                )
+            except ClusterError as error:
+                if error.status != 409 or time.monotonic() > until:
+                    raise
+            with contextlib.suppress(Gone):
+                there = await unless_gone(self._cluster.request("GET", f"{JOBS}/{self._job}"))
+                if not there["metadata"].get("deletionTimestamp"):
+                    if annotation(there, "spec-hash") == annotation(json.loads(text), "spec-hash"):
+                        return there
+                    raise ClusterError(f"a Job {self._job} with other contents exists; sweep gc removes it", 409)
+                trouble("an earlier Job of the same name is still being deleted")
+                await asyncio.sleep(1)
+
+    async def _post_map(self, text: str, uid: str, trouble: Callable[[str], None]) -> None:
+        """Create the ConfigMap; the Job owns it, so that both go together."""
+        made = json.loads(text)
+        made["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": self._job, "uid": uid}]
+        until = time.monotonic() + GOING_S
+        while True:
+            try:
+                await self._cluster.request(
+                    "POST", CONFIG_MAPS, body=json.dumps(made), patience_s=CREATE_PATIENCE_S, trouble=trouble
+                )
+            except ClusterError as error:
+                if error.status != 409 or time.monotonic() > until:
+                    raise
+            else:
+                return
+            with contextlib.suppress(Gone):
+                there = await unless_gone(self._cluster.request("GET", f"{CONFIG_MAPS}/{self._job}"))
+                if uid in {owner["uid"] for owner in there["metadata"].get("ownerReferences") or ()}:
+                    return
+            await asyncio.sleep(1)  # it is of an earlier Job, and is being collected
+
+    # --------------------------------------------------------------------------------------------------------- follow
+
+    async def _look_at_pod(self, standing: Standing) -> None:
+        """Follow the log of the newest pod, and keep what rows need of it while it can be seen."""
+        pod = self._sight.seen.pod(self._job)
+        if pod is None or standing.pod is None or not standing.readable:
+            return
+        if self._log is None or self._log.pod != standing.pod:
+            if self._log is None:
+                self._start_up = conditions.seconds_to_start(self._sight.seen.jobs.get(self._job), pod)
+            else:
+                await self._log.close()
+            self._log = PodLog(self._cluster, standing.pod, self._changed)
+        evictions = conditions.evictions(self._sight.seen.workload(self._job))
+        found = {"node": standing.node, "image_digest": conditions.image_digest(pod), "evictions": evictions}
+        self._about |= {name: value for name, value in found.items() if value is not None}
+
+    def _heard(self) -> Iterator[Event]:
+        """Tell what the log has said since the last call."""
+        for line in [] if self._log is None else self._log.take():
+            if line.text.startswith(STEP):
+                yield from self._step(line)
+            elif line.text.startswith(RESULT):
+                try:
+                    said = read_result(line.text)
+                except ReportError as error:
+                    log.warning("%s: %s", self._job, error)
+                    continue
+                if not (said.cut and self._sight.volume):  # else it is whole there
+                    yield from self._result(said)
+
+    def _step(self, line: LogLine) -> Iterator[Event]:
+        key = read_step(line.text)
+        if key in self._left and (self._current is None or self._current[0] != key):
+            self._current = key, line.at
+            yield PointStarted(key=key)
+
+    def _result(self, said: Published) -> Iterator[Event]:
+        if said.key not in self._left:
+            return  # told before
+        self._left.discard(said.key)
+        if self._current is not None and self._current[0] == said.key:
+            self._current = None
+        start_up, self._start_up = self._start_up, {}
+        yield PointDone(
+            key=said.key,
+            report=said.report,
+            environment={**start_up, **self._about, **said.environment},
+            started_at=said.started_at,
+            ended_at=said.ended_at,
+            log_tail=said.log_tail,
+            exit_code=said.exit_code,
+            state=said.state,
+        )
+
+    def _tell(self, standing: Standing) -> Iterator[Event]:
+        """Tell what has changed for who watches."""
+        if standing.readable and standing.node and standing.node != self._node:
+            self._node = standing.node
+            yield Started(node=standing.node)
+        stage, message = standing.stage, standing.message
+        if stage is Stage.LOADING and (self._current is not None or len(self._left) < len(self._order)):
+            done = len(self._order) - len(self._left)
+            number = done if self._current is None else self._order.index(self._current[0]) + 1
+            stage, message = Stage.MEASURING, message or f"point {number} of {len(self._order)}"
+        now = Waiting(stage=stage, message=message)
+        if now != self._told and not standing.ended and not standing.over:
+            self._told = now
+            yield now
+
+    async def _give_up(self, standing: Standing, seconds: float) -> Standing | None:
+        """Delete a Job that waits for what does not come, and return how it ended."""
+        lingers = not self._left and seconds > AFTER_LAST_POINT_S
+        cannot_start = standing.broken and seconds > self._config["pending_timeout_s"]
+        if not (lingers or cannot_start or (standing.stage is Stage.PULLING and seconds > PULL_S)):
+            return None
+        why = "; ".join(text for text in (standing.message, await self._warnings(standing)) if text)
+        said = f"given up after {seconds:.0f} s ({standing.stage}): {why or 'no reason was told'}"
+        log.warning("%s: %s; its Job is deleted", self._job, said)
+        await delete_job(self._cluster, self._job)
+        return Standing(stage=standing.stage, message=said, node=standing.node, pod=standing.pod, ended=True)
+
+    async def _warnings(self, standing: Standing) -> str:
+        """Return what the cluster warned of last about a pod that does not begin: a volume that cannot be mounted."""
+        if standing.pod is None or standing.readable:
+            return ""
+        params = {"fieldSelector": f"involvedObject.name={standing.pod},type=Warning"}
+        try:
+            told = (await self._cluster.request("GET", EVENTS, params=params))["items"]
+        except ClusterError:
+            return ""
+        return "; ".join(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in told[-3:]))
+
+    # ------------------------------------------------------------------------------------------------------------ end
+
+    async def _finish(self, standing: Standing) -> AsyncIterator[Event]:
+        """Read what is missing from the log and the volume; tell of the rest that it has no result, and why."""
+        if self._log is not None and self._left:
+            await self._log.finish()
+        for event in self._heard():
+            yield event
+        if self._left and self._sight.volume is not None:
+            async for event in self._read_volume(self._sight.volume):
+                yield event
+        lines = [] if self._log is None else list(self._log.last)
+        found = failure.classify(lines, exit_code=standing.exit_code, state=standing.message)
+        if self._current is not None:
+            key, begun = self._current
+            yield PointFailed(
+                key=key,
+                status=Status.FAILED,
+                kind=found.kind,
+                message=found.message,
+                started_at=begun,
+                ended_at=max(begun, datetime.now(UTC)),
+                exit_code=standing.exit_code,
+                environment={**self._start_up, **self._about},
+                log_tail="\n".join(lines),
+            )
+            yield Ended(message=found.message)
+        elif not self._left:
+            yield Ended()
+        elif standing.exit_code == 0:
+            yield Ended(message="its pod succeeded, and neither its log nor a results volume has this point")
+        else:
+            yield Ended(message=found.message, kind=found.kind)
+
+    async def _read_volume(self, volume: Volume) -> AsyncIterator[Event]:
+        for key in [key for key in self._order if key in self._left]:
+            try:
+                said = await asyncio.to_thread(volume.read, key)
+            except (OSError, ReportError) as error:
+                log.warning("%s: %s", self._job, error)
+                continue
+            for event in self._result(said) if said is not None else ():
+                yield event

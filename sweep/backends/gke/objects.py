@@ -1,0 +1,183 @@
+"""What is ours on a cluster: names, labels, listing, deleting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sweep.backends import AttemptKey, Stage
+from sweep.backends.gke import conditions
+from sweep.backends.gke.conditions import Standing
+from sweep.backends.kubernetes import Cluster, Object
+from sweep.errors import ClusterError
+from sweep.published import key_of
+
+LABEL = "trtllm-bench.sweep"
+JOBS, PODS = "/apis/batch/v1/namespaces/{namespace}/jobs", "/api/v1/namespaces/{namespace}/pods"
+CONFIG_MAPS, EVENTS = "/api/v1/namespaces/{namespace}/configmaps", "/api/v1/namespaces/{namespace}/events"
+JOB_UID = "kueue.x-k8s.io/job-uid"
+"""Label of a Workload, and the only one that Kueue gives it."""
+JOB_NAMES = ("batch.kubernetes.io/job-name", "job-name")
+"""Labels of a Job's pods."""
+
+
+class Gone(Exception):
+    """The object is not there."""
+
+
+async def unless_gone(asking: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Return an answer.
+
+    Raises:
+        Gone: there is no such object.
+    """
+    try:
+        return await asking
+    except ClusterError as error:
+        if error.status == 404:
+            raise Gone from error
+        raise
+
+
+def of_sweep(sweep_id: str) -> str:
+    """Return the selector of everything of a sweep."""
+    return f"{LABEL}/sweep-id={sweep_id}"
+
+
+def annotation(thing: Object, name: str) -> str:
+    """Return an annotation of ours, an empty text where it has none."""
+    return str((thing["metadata"].get("annotations") or {}).get(f"{LABEL}/{name}") or "")
+
+
+async def workloads_path(cluster: Cluster) -> str | None:
+    """Return where Kueue's Workloads are, in the version that this server prefers; None without Kueue."""
+    try:
+        group = await unless_gone(cluster.request("GET", "/apis/kueue.x-k8s.io"))
+    except Gone:
+        return None
+    return f"/apis/{group['preferredVersion']['groupVersion']}/namespaces/{{namespace}}/workloads"
+
+
+async def delete_job(cluster: Cluster, name: str) -> None:
+    """Delete a Job with its pods and its ConfigMap; one that is gone already is fine."""
+    body = json.dumps({"propagationPolicy": "Background"})
+    with contextlib.suppress(Gone):
+        await unless_gone(cluster.request("DELETE", f"{JOBS}/{name}", body=body))
+
+
+@dataclass(slots=True)
+class Seen:
+    """Jobs by name, pods by Job and name, Workloads by the Job's uid.
+
+    kueue: whether Workloads can be seen at all.
+    """
+
+    jobs: dict[str, Object] = field(default_factory=dict)
+    pods: dict[str, dict[str, Object]] = field(default_factory=dict)
+    workloads: dict[str, Object] = field(default_factory=dict)
+    kueue: bool = False
+
+    @classmethod
+    def of(cls, jobs: Iterable[Object], pods: Iterable[Object], workloads: Iterable[Object] | None) -> Seen:
+        """Sort what was listed."""
+        seen = cls(kueue=workloads is not None)
+        for job in jobs:
+            seen.jobs[job["metadata"]["name"]] = job
+        for pod in pods:
+            seen.pods.setdefault(job_of(pod), {})[pod["metadata"]["name"]] = pod
+        for workload in workloads or ():
+            seen.workloads[uid_of(workload)] = workload
+        return seen
+
+    def pod(self, job: str) -> Object | None:
+        """Return the newest pod of a Job."""
+        pods = self.pods.get(job, {}).values()
+        return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None)
+
+    def workload(self, job: str) -> Object | None:
+        """Return Kueue's Workload of a Job."""
+        found = self.jobs.get(job)
+        return self.workloads.get(found["metadata"]["uid"]) if found is not None else None
+
+    def standing(self, job: str) -> Standing:
+        """Return where a Job stands."""
+        standing = conditions.read(self.jobs.get(job), self.pod(job), self.workload(job))
+        if standing.stage is Stage.QUEUED and not self.kueue:
+            return replace(standing, broken=False, message="suspended; Kueue's reasons cannot be seen")
+        return standing
+
+
+def job_of(pod: Object) -> str:
+    """Return the name of a pod's Job."""
+    labels = pod["metadata"].get("labels") or {}
+    return str(next((labels[name] for name in JOB_NAMES if name in labels), ""))
+
+
+def uid_of(workload: Object) -> str:
+    """Return the uid of a Workload's Job."""
+    return str((workload["metadata"].get("labels") or {}).get(JOB_UID) or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A deployment that exists on the cluster.
+
+    attempts: what it measures, in order.
+    whole: its ConfigMap is there too; without it the pod never begins.
+    """
+
+    deployment_id: str
+    job: str
+    attempts: tuple[AttemptKey, ...]
+    standing: Standing
+    whole: bool
+
+
+async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
+    """Return what of a sweep exists on the cluster, ended Jobs too.
+
+    Raises:
+        ClusterError: it cannot be read.
+    """
+    ours = {"labelSelector": of_sweep(sweep_id)}
+    jobs, pods, maps, workloads = await asyncio.gather(
+        *(cluster.request("GET", path, params=ours) for path in (JOBS, PODS, CONFIG_MAPS)),
+        _list_workloads(cluster),
+    )
+    assert jobs is not None
+    assert pods is not None
+    assert maps is not None
+    seen = Seen.of(jobs["items"], pods["items"], None if workloads is None else workloads["items"])
+    whole = {made["metadata"]["name"] for made in maps["items"]}
+    return [
+        Live(
+            deployment_id=str((job["metadata"].get("labels") or {}).get(f"{LABEL}/deployment-id") or name),
+            job=name,
+            attempts=tuple(_keys(annotation(job, "attempts"))),
+            standing=seen.standing(name),
+            whole=name in whole,
+        )
+        for name, job in seen.jobs.items()
+    ]
+
+
+async def _list_workloads(cluster: Cluster) -> dict[str, Any] | None:
+    """Return Kueue's Workloads; None without Kueue, or without the right to see them."""
+    path = await workloads_path(cluster)
+    try:
+        return await cluster.request("GET", path, params={"labelSelector": JOB_UID}) if path else None
+    except ClusterError as error:
+        if error.status == 403:
+            return None
+        raise
+
+
+def _keys(said: str) -> Iterable[AttemptKey]:
+    for word in said.split():
+        point_id, _, attempt = word.partition(":")
+        with contextlib.suppress(ValueError):
+            yield key_of(point_id, attempt)

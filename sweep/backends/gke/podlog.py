@@ -1,0 +1,86 @@
+"""The log of one pod, followed: no line is lost and none is told twice, however often the stream breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+
+from sweep.backends.gke.conditions import CONTAINER
+from sweep.backends.kubernetes import Cluster, LogLine, Pauses
+from sweep.errors import ClusterError
+from sweep.published import RESULT, STEP
+
+log = logging.getLogger(__name__)
+
+END_OF_LOG_S = 0.5
+"""How long a followed log may take to end after its container; then what is missing is read at once."""
+KEPT_LINES = 200
+
+
+class PodLog:
+    """Follows the log of a pod whose container has begun.
+
+    last: the last lines, less those that publish.py wrote.
+    """
+
+    def __init__(self, cluster: Cluster, pod: str, changed: asyncio.Event) -> None:
+        self.pod = pod
+        self.last: deque[str] = deque(maxlen=KEPT_LINES)
+        self._cluster, self._changed = cluster, changed
+        self._lines: list[LogLine] = []
+        self._of_this_second: set[LogLine] = set()
+        self._since: str | None = None
+        self._task = asyncio.create_task(self._follow())
+
+    def take(self) -> list[LogLine]:
+        """Return the lines that were read since the last call."""
+        taken, self._lines = self._lines, []
+        return taken
+
+    async def finish(self) -> None:
+        """Read to the end, now that the container has ended."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._task), END_OF_LOG_S)
+            return
+        await self.close()
+        try:
+            await self._read_on(follow=False)
+        except ClusterError as error:
+            log.warning("%s", error)
+
+    async def close(self) -> None:
+        """Stop following."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        pauses = Pauses()
+        while True:
+            before = self._since
+            try:
+                await self._read_on(follow=True)
+            except ClusterError as error:
+                log.info("%s", error)
+                if error.status == 404:
+                    return
+            else:
+                return
+            if self._since != before:
+                pauses = Pauses()
+            await asyncio.sleep(pauses.next())
+
+    async def _read_on(self, *, follow: bool) -> None:
+        """Read what comes after the last line; the server knows whole seconds only, so some lines come again."""
+        async for line in self._cluster.log_lines(self.pod, CONTAINER, follow=follow, since=self._since):
+            if self._since is not None and line.second != self._since:
+                self._of_this_second.clear()
+            if line in self._of_this_second:
+                continue
+            self._of_this_second.add(line)
+            self._since = line.second
+            self._lines.append(line)
+            if not line.text.startswith((RESULT, STEP)):
+                self.last.append(line.text)
+            self._changed.set()

@@ -1,0 +1,74 @@
+"""The results volume, read from here: what pods have published stays there when their logs are gone.
+
+    URI/SWEEP/POINT/REPEAT-ATTEMPT/     report.json, env.json, log.txt, requests.json; done.json last, with their hashes
+
+URI is gs://BUCKET, or file:///FOLDER where the claim that pods write to is mounted here too. Google's default
+credentials are used, as gcloud auth application-default login makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sweep.errors import ReportError, UsageError
+from sweep.published import Published, read_files
+
+MOST_TAIL_BYTES = 64 * 1024
+
+
+def results_uri(config: Mapping[str, Any]) -> str | None:
+    """Return where this machine reads the results volume; None where there is none, or where it cannot."""
+    uri, bucket = config["results_uri"], config["bucket"]
+    return uri or (f"gs://{bucket}" if bucket else None)
+
+
+class Volume:
+    """One sweep's folder on the results volume."""
+
+    def __init__(self, uri: str, sweep_id: str) -> None:
+        from pyarrow import fs
+
+        try:
+            self._files, root = fs.FileSystem.from_uri(uri)
+        except (ValueError, OSError, NotImplementedError) as error:
+            raise UsageError(f"the results volume {uri} cannot be used: {error}") from error
+        self._folder = f"{root}/{sweep_id}"
+
+    def read(self, key: tuple[str, int, int]) -> Published | None:
+        """Return a published attempt; None where there is none that is whole.
+
+        Raises:
+            ReportError: it is there, and its files are not what done.json says.
+            OSError: the volume cannot be read.
+        """
+        point_id, repeat, number = key
+        folder = f"{self._folder}/{point_id}/{repeat}-{number}"
+        try:
+            listed: dict[str, dict[str, Any]] = json.loads(self._read(f"{folder}/done.json"))["files"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise ReportError(f"{folder}/done.json is damaged") from None
+        texts: dict[str, bytes] = {}
+        for name in ("env.json", "report.json", "log.txt"):
+            if name in listed:
+                texts[name] = self._read(f"{folder}/{name}")
+                if hashlib.sha256(texts[name]).hexdigest() != listed[name].get("sha256"):
+                    raise ReportError(f"{folder}/{name} is not the file that was published")
+        report = texts.get("report.json")
+        found = read_files(
+            texts.get("env.json", b"").decode("utf-8", "replace"),
+            None if report is None else report.decode("utf-8", "replace"),
+            texts.get("log.txt", b"")[-MOST_TAIL_BYTES:].decode("utf-8", "replace"),
+        )
+        if found.key[0] != point_id:
+            raise ReportError(f"{folder}/env.json is of point {found.key[0]}")
+        return replace(found, key=key)
+
+    def _read(self, path: str) -> bytes:
+        with self._files.open_input_stream(path) as file:
+            return bytes(file.read())

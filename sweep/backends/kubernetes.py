@@ -1,0 +1,364 @@
+"""The cluster as the gke backend needs it: requests with retries, watches that never end, logs that are followed.
+
+kubernetes.aio reads kubeconfig files, runs their plugins and makes the TLS context; objects stay plain JSON, because
+its typed models cost five times as much. One connection pool for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from sweep.errors import ClusterError, UsageError
+
+REQUEST_S = 30
+PATIENCE_S = 60.0
+"""For how long a request is tried again when the server does not answer, is too busy or fails."""
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+"""Answers after which the same request may succeed. 500 is also what a webhook that is down makes of every POST."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+WATCH_S = 290
+"""A watch is ended by the server after so long, and goes on where it was."""
+SILENCE_S = 150
+"""A watch without even a bookmark (one a minute) for so long is asked anew: its connection may be dead."""
+LONGEST_LINE_BYTES = 2**21
+RENEW_BEFORE = timedelta(seconds=60)
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+Object = Mapping[str, Any]
+"""A Kubernetes object as the API server tells it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a watch tells: everything there is (`listed`), or one object that was added, changed or deleted."""
+
+    listed: tuple[Object, ...] | None = None
+    object: Object | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a container's log; `time` as the server writes it, to the nanosecond."""
+
+    time: str
+    text: str
+
+    @property
+    def second(self) -> str:
+        """The time to the second, which is all that a server can be asked for."""
+        return self.time.partition(".")[0].rstrip("Z") + "Z"
+
+    @property
+    def at(self) -> datetime:
+        return datetime.fromisoformat(self.second)
+
+
+class Cluster:
+    """One API server and namespace; `connect` makes it, `close` ends it. Belongs to one event loop."""
+
+    def __init__(self, access: _Access, namespace: str) -> None:
+        self.namespace = namespace
+        self.requests = 0
+        self._access = access
+        self._renewing = asyncio.Lock()
+        connector = aiohttp.TCPConnector(limit=0, ssl=access.tls)  # each followed log holds a connection
+        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=LONGEST_LINE_BYTES)
+
+    @classmethod
+    async def connect(cls, context: str | None = None, namespace: str | None = None) -> Self:
+        """Return the cluster of a kubectl context, by default the current one, or the one that this pod runs in.
+
+        Raises:
+            UsageError: there is no such context, or its plugin gives no token.
+        """
+        access = await _Access.load(context)
+        return cls(access, namespace or access.namespace)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: str | None = None,
+        params: Mapping[str, str] | None = None,
+        patience_s: float = PATIENCE_S,
+        trouble: Callable[[str], None] | None = None,
+    ) -> dict[str, Any]:
+        """Ask the API server and return its answer, decoded.
+
+        Every request here can be sent twice: a POST that had arrived is answered by 409 then.
+
+        Args:
+            path: for example /api/v1/nodes; `{namespace}` in it is filled in.
+            trouble: told why the request is tried again.
+
+        Raises:
+            ClusterError: it was refused, or was not answered for `patience_s`.
+        """
+        pauses, renewed, until = Pauses(), False, time.monotonic() + patience_s
+        while True:
+            try:
+                async with await self._send(method, path, params, body, aiohttp.ClientTimeout(REQUEST_S)) as answer:
+                    text = await answer.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                refused = ClusterError(f"{self._access.host} does not answer: {_said(error)}")
+                pause = pauses.next()
+            else:
+                if answer.status < 300:
+                    found: dict[str, Any] = json.loads(text) if text else {}
+                    return found
+                if answer.status == 401 and not renewed:
+                    renewed = await self._renew()
+                    continue
+                refused = _refused(method, path, answer.status, text)
+                if answer.status not in RETRIED:
+                    raise refused
+                pause = pauses.next(answer.headers.get("Retry-After"))
+            if time.monotonic() + pause > until:
+                raise refused
+            if trouble is not None:
+                trouble(str(refused))
+            await asyncio.sleep(pause)
+
+    async def watch(self, path: str, selector: str) -> AsyncIterator[Change]:
+        """Tell everything that there is below a path, and then each change, for ever.
+
+        A connection that breaks is made again and goes on where it was; where the server has forgotten what came since
+        (410), everything is told anew.
+
+        Raises:
+            ClusterError: it is refused.
+        """
+        version: str | None = None
+        pauses = Pauses()
+        while True:
+            if version is None:
+                listed = await self.request("GET", path, params={"labelSelector": selector}, patience_s=float("inf"))
+                version = listed["metadata"]["resourceVersion"]
+                yield Change(listed=tuple(listed["items"]))
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                async for kind, told in self._watch_from(path, selector, version):
+                    pauses = Pauses()
+                    if kind == "ERROR":
+                        version = None if told.get("code") == 410 else version
+                        break
+                    version = told["metadata"]["resourceVersion"]
+                    if kind != "BOOKMARK":
+                        yield Change(object=told, deleted=kind == "DELETED")
+            await asyncio.sleep(pauses.next())
+
+    async def _watch_from(self, path: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        params = {
+            "labelSelector": selector,
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_S),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=SILENCE_S)
+        async with await self._send("GET", path, params, None, timeout) as answer:
+            if answer.status == 401:
+                await self._renew()
+            elif answer.status == 410:
+                yield "ERROR", {"code": 410}
+            elif answer.status >= 300 and answer.status not in RETRIED:
+                raise _refused("watch", path, answer.status, await answer.read())
+            elif answer.status < 300:
+                async for line in answer.content:
+                    told = json.loads(line)
+                    yield told["type"], told["object"]
+
+    async def log_lines(
+        self, pod: str, container: str, *, follow: bool, since: str | None = None
+    ) -> AsyncIterator[LogLine]:
+        """Tell the lines of a container's log; with `follow` until it ends or the connection breaks.
+
+        What the server says in place of a log that it cannot read has no time before it, and is passed over.
+
+        Args:
+            since: second of a line; that line and others of its second are told again.
+
+        Raises:
+            ClusterError: it is refused, for example because the container has not begun; or the connection broke.
+        """
+        params = {"container": container, "timestamps": "true", "follow": "true" if follow else "false"}
+        if since is not None:
+            params["sinceTime"] = since
+        path = f"/api/v1/namespaces/{{namespace}}/pods/{pod}/log"
+        timeout = aiohttp.ClientTimeout(total=None if follow else REQUEST_S, sock_connect=REQUEST_S)
+        try:
+            async with await self._send("GET", path, params, None, timeout) as answer:
+                if answer.status == 401:
+                    await self._renew()
+                if answer.status >= 300:
+                    raise _refused("read the log of", pod, answer.status, await answer.read())
+                async for raw in answer.content:
+                    if found := _LOG_LINE.match(raw.decode("utf-8", "replace")):
+                        yield LogLine(time=found[1], text=found[2])
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ClusterError(f"the log of {pod} broke off: {_said(error)}") from error
+
+    async def _send(
+        self, method: str, path: str, params: Mapping[str, str] | None, body: str | None, timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        if self._access.expires and self._access.expires - datetime.now(UTC) < RENEW_BEFORE:
+            await self._renew()
+        self.requests += 1
+        headers = await self._access.headers()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self._session.request(
+            method,
+            self._access.host + path.replace("{namespace}", self.namespace),
+            params=params,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            proxy=self._access.proxy,
+            server_hostname=self._access.tls_server_name,
+        )
+
+    async def _renew(self) -> bool:
+        """Read the credentials anew: tokens of GKE end after an hour."""
+        before = self._access
+        async with self._renewing:
+            if self._access is before:  # else another request has done it
+                self._access = await _Access.load(before.context)
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Access:
+    """How to talk to an API server, as kubernetes.aio read it."""
+
+    context: str | None
+    host: str
+    namespace: str
+    tls: ssl.SSLContext
+    proxy: str | None
+    tls_server_name: str | None
+    configuration: Any
+    expires: datetime | None
+
+    @classmethod
+    async def load(cls, context: str | None) -> _Access:
+        from kubernetes.aio import client, config
+        from kubernetes.aio.client.rest import RESTClientObject
+
+        configuration = client.Configuration()
+        namespace: str | None
+        expires = None
+        try:
+            if context is None and not _kubeconfig() and (SERVICE_ACCOUNT / "token").exists():
+                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+                namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+            else:
+                loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=_kubeconfig(), context=context, client_configuration=configuration, persist_config=False
+                )
+                said = loader.current_context["context"]
+                namespace, expires = said.get("namespace"), getattr(loader, "exec_plugin_expiry", None)
+                _expect_token(loader, configuration)
+            tls = RESTClientObject(configuration).ssl_context
+        except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as error:
+            which = f"kubectl context {context}" if context else "the current kubectl context"
+            raise UsageError(
+                f"{which} cannot be used: {_said(error)} (kubectl config get-contexts lists them; gcloud container"
+                " clusters get-credentials CLUSTER --location LOCATION makes one)"
+            ) from error
+        return cls(
+            context=context,
+            host=configuration.host,
+            namespace=namespace or "default",
+            tls=tls,
+            proxy=configuration.proxy,
+            tls_server_name=configuration.tls_server_name,
+            configuration=configuration,
+            expires=expires,
+        )
+
+    async def headers(self) -> dict[str, str]:
+        token = await self.configuration.get_api_key_with_prefix("BearerToken")
+        return {"Authorization": token} if token else {}
+
+
+def default_namespace(context: str | None) -> str:
+    """Return the namespace of a kubectl context, `default` where there is none: `render` needs no cluster."""
+    import yaml
+
+    if context is None and not _kubeconfig() and (SERVICE_ACCOUNT / "namespace").exists():
+        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
+    current = context
+    contexts: dict[str, dict[str, Any]] = {}
+    for file in (_kubeconfig() or "").split(os.pathsep):
+        try:
+            said = yaml.safe_load(Path(file).read_text()) if file else None
+        except (OSError, yaml.YAMLError):
+            continue
+        if isinstance(said, dict):
+            current = current or said.get("current-context")
+            contexts |= {c["name"]: c.get("context") or {} for c in said.get("contexts") or () if "name" in c}
+    return str(contexts.get(str(current), {}).get("namespace") or "default")
+
+
+def _kubeconfig() -> str | None:
+    """Return the files of kubectl's configuration, None where there are none."""
+    said = os.environ.get("KUBECONFIG")
+    home = Path("~/.kube/config").expanduser()
+    return said or (str(home) if home.exists() else None)
+
+
+def _expect_token(loader: Any, configuration: Any) -> None:
+    """Tell of a plugin that failed: kubernetes.aio only logs it and goes on without a token."""
+    user = loader._user  # kubernetes.aio.config.refresh_token reads it there too
+    if user is not None and "exec" in user and not (configuration.api_key or configuration.cert_file):
+        raise ValueError(f"its plugin {user['exec']['command']} gives no token; run it by hand to see why")
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Exponential back-off with jitter."""
+
+    tries: int = 0
+
+    def next(self, asked_for: str | None = None) -> float:
+        """Return how long to wait now, at least what the server asked for."""
+        longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**self.tries)
+        self.tries = min(self.tries + 1, 20)
+        wanted = float(asked_for) if asked_for and asked_for.isdecimal() else 0.0
+        return max(wanted, longest * random.uniform(0.5, 1))
+
+
+def _refused(method: str, path: str, status: int, text: bytes) -> ClusterError:
+    try:
+        said = json.loads(text)
+        message = str(said["message"])
+    except (ValueError, KeyError, TypeError):
+        message = text.decode("utf-8", "replace")[:300] or f"{method} {path}"
+    return ClusterError(f"{message} (HTTP {status})", status)
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+_LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) (.*?)\r?\n?\Z", re.DOTALL)

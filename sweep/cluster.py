@@ -1,0 +1,154 @@
+"""What the commands ask of a cluster, and nothing where the backend has none: stock, manifests, cleaning up."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import yaml
+
+from sweep import chart
+from sweep.config import GkeBackend, SweepConfig
+from sweep.errors import ClusterError, UsageError
+from sweep.plan import Deployment, Plan, job_name
+
+if TYPE_CHECKING:
+    from sweep.backends.gke.objects import Live
+    from sweep.backends.kubernetes import Cluster
+
+T = TypeVar("T")
+
+
+def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
+    """Return what of the sweep exists on the cluster. A Job whose pod can never begin is deleted and not counted.
+
+    Raises:
+        UsageError: the cluster cannot be reached, or refuses.
+    """
+    if _config(cfg) is None:
+        return ()
+    from sweep.backends.gke.objects import delete_job, live
+
+    async def look(cluster: Cluster) -> list[Live]:
+        found = await live(cluster, sweep_id)
+        for deployment in found:
+            if not deployment.whole and not deployment.standing.ended:  # a driver was killed between Job and ConfigMap
+                await delete_job(cluster, deployment.job)
+        return [deployment for deployment in found if deployment.whole]
+
+    return _ask(cfg, look)
+
+
+def with_objects(cfg: SweepConfig, plan: Plan) -> list[Deployment]:
+    """Return a plan's deployments, with what is to be created of those that do not exist yet.
+
+    Raises:
+        UsageError: helm is missing, or refuses the values.
+    """
+    adopted, new = plan.deployments[: plan.adopted], plan.deployments[plan.adopted :]
+    rendered = _render(cfg, new)
+    if rendered is None:
+        return list(plan.deployments)
+    return [
+        *adopted,
+        *(replace(made.deployment, objects=(_json(made.job), _json(made.config_map))) for made in rendered),
+    ]
+
+
+def write_manifests(cfg: SweepConfig, plan: Plan, folder: Path) -> list[Path]:
+    """Write the manifests of all deployments, as they would be created, and the files in them; return their folders.
+
+    Raises:
+        UsageError: the backend has no manifests, or the folder holds something else.
+    """
+    rendered = _render(cfg, plan.deployments)
+    if rendered is None:
+        raise UsageError(f"the {cfg.backend} backend has no manifests to render: backend=gke")
+    written = []
+    for made in rendered:
+        name = job_name(made.deployment.deployment_id)
+        files = yaml.load(made.config_map, yaml.CSafeLoader)["data"]
+        try:
+            (folder / name / "files").mkdir(parents=True, exist_ok=True)
+            (folder / name / "job.yaml").write_text(made.job)
+            (folder / name / "configmap.yaml").write_text(made.config_map)
+            for file, text in files.items():
+                (folder / name / "files" / file).write_text(text)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+        written.append(folder / name)
+    return written
+
+
+def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
+    """Delete every Job of a sweep with its pods and ConfigMap, and return their names.
+
+    Raises:
+        UsageError: the backend has no cluster, or it cannot be reached, or refuses.
+    """
+    if _config(cfg) is None:
+        raise UsageError(f"the {cfg.backend} backend leaves nothing on a cluster: backend=gke")
+    from sweep.backends.gke.objects import delete_job, live
+
+    async def clean(cluster: Cluster) -> list[str]:
+        names = [deployment.job for deployment in await live(cluster, sweep_id)]
+        await asyncio.gather(*(delete_job(cluster, name) for name in names))
+        return names
+
+    return _ask(cfg, clean)
+
+
+def _config(cfg: SweepConfig) -> GkeBackend | None:
+    return GkeBackend(**cfg.backend_config) if cfg.backend == "gke" else None
+
+
+def _ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
+    """Connect, ask and disconnect."""
+    from sweep.backends.kubernetes import Cluster
+
+    config = _config(cfg)
+    assert config is not None
+
+    async def ask() -> T:
+        cluster = await Cluster.connect(config.context, config.namespace)
+        try:
+            return await question(cluster)
+        finally:
+            await cluster.close()
+
+    try:
+        return asyncio.run(ask())
+    except ClusterError as error:
+        raise UsageError(f"the cluster: {error}") from error
+
+
+def _render(cfg: SweepConfig, deployments: Sequence[Deployment]) -> list[chart.Rendered] | None:
+    config = _config(cfg)
+    if config is None:
+        return None
+    from sweep.backends.kubernetes import default_namespace
+
+    return chart.render(
+        deployments,
+        config=config,
+        namespace=config.namespace or default_namespace(config.context),
+        sweep_name=cfg.name,
+        engine_texts={part.model.id: part.engine_text for part in cfg.parts},
+        owner=_user(),
+    )
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def _json(manifest: str) -> str:
+    return json.dumps(yaml.load(manifest, yaml.CSafeLoader))

@@ -1,0 +1,110 @@
+"""What runs in the pods of fake nodes: kwok plays their state, and this tells their log.
+
+Each pod's log is made from the ConfigMap that a real pod would mount, with the line that launchers/publish.py makes of
+a simulated report. Real pods with the real launcher are in test_real_node.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sweep.plan import Deployment
+from sweep.simulate import simulate
+from tests.cluster.kit.cluster import Client, Cluster
+from tests.standins import Linear
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path[:0] = [str(ROOT / "launchers"), str(ROOT / "sweep")]  # as in a pod, where both lie side by side
+import publish  # noqa: E402
+
+LOOK_S = 0.05
+
+Fault = Callable[[int, str], str | None]
+"""Given a point's number in its pod (from 0) and the line it would tell: the line it tells instead, or none."""
+
+
+class Logs:
+    """Gives every pod of a namespace its log as soon as the pod is there; a context manager."""
+
+    def __init__(self, cluster: Cluster, namespace: str, deployments: list[Deployment], fault: Fault | None = None):
+        self._client, self._namespace, self._fault = Client(cluster), namespace, fault
+        self._folder = cluster.dir / "logs" / namespace
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lines = {f"sweep-{d.deployment_id}": self._tell(d) for d in deployments}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.failed: BaseException | None = None
+
+    def __enter__(self) -> Logs:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+        self._client.close()
+        if self.failed is not None:
+            raise self.failed
+
+    def _tell(self, deployment: Deployment) -> list[str]:
+        lines = ["2026-01-01T00:00:00Z engine options by --config", "SWEEP_STEP weights"]
+        for number, attempt in enumerate(deployment.attempts):
+            name = f"{attempt.repeat}-{attempt.number}"
+            report = simulate(attempt.point, deployment.model, Linear())
+            now = datetime.now(UTC)
+            about = {
+                "point": attempt.point_id,
+                "attempt": name,
+                "exit_code": 0,
+                "outcome": "ended",
+                "started_at": (now - timedelta(seconds=1)).isoformat(),
+                "ended_at": now.isoformat(),
+            }
+            told = publish.line(about, report, {"load_s": 1.5, "gpu_name": "NVIDIA GB200"}, "the end of its log\n")
+            said = told if self._fault is None else self._fault(number, told)
+            lines += [f"SWEEP_STEP point {attempt.point_id} {name}", *([said] if said else [])]
+        return lines
+
+    def _run(self) -> None:
+        served: set[str] = set()
+        path = f"/api/v1/namespaces/{self._namespace}/pods?resourceVersion=0"
+        while not self._over.wait(LOOK_S):
+            try:
+                for pod in json.loads(self._client.call("GET", path))["items"]:
+                    name = pod["metadata"]["name"]
+                    if name not in served:
+                        served.add(name)
+                        self._serve(name, pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+            except (OSError, RuntimeError):
+                continue  # the API server is being restarted
+            except BaseException as error:
+                self.failed = error
+                return
+
+    def _serve(self, pod: str, job: str) -> None:
+        path = self._folder / f"{pod}.log"
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+        path.write_text("".join(f"{stamp} stdout F {line}\n" for line in self._lines.get(job, [])))
+        self._client.call(
+            "POST",
+            f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{self._namespace}/logs",
+            {
+                "apiVersion": "kwok.x-k8s.io/v1alpha1",
+                "kind": "Logs",
+                "metadata": {"name": pod},
+                "spec": {"logs": [{"logsFile": str(path)}]},
+            },
+        )
+
+
+def objects(cluster: Cluster, namespace: str, kind: str) -> list[Mapping[str, Any]]:
+    """Return all objects of a kind in a namespace."""
+    listed = json.loads(cluster.kubectl("get", kind, "-n", namespace, "-o", "json"))
+    found: list[Mapping[str, Any]] = listed["items"]
+    return found
