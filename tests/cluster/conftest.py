@@ -43,6 +43,7 @@ def binaries() -> Path:
     if shutil.which("kubectl") is None or shutil.which("openssl") is None:
         missing("kubectl or openssl is not installed")
     os.environ["CONTROL_PLANE_BIN"] = str(folder)
+    os.environ["PATH"] = os.pathsep.join((str(folder), os.environ["PATH"]))  # the helm that the program calls
     return folder
 
 
@@ -70,3 +71,13 @@ def cluster(binaries: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.down()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A namespace of the test's own, with the kubeconfig of an administrator."""
+    name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")[:50].strip("-")
+    cluster.kubectl("create", "namespace", name)
+    cluster.wait("service account", lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name))
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig("admin")))
+    return name

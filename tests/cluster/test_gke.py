@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import yaml
 
 from sweep import chart, plan
@@ -23,16 +22,6 @@ from tests.test_matrix import CHECKED, LLAMA
 TEXT = "kv_cache_config: {enable_block_reuse: false, free_gpu_memory_fraction: 0.9}\n"
 SWEEP = "0a1b2c3d"
 DEADLINE_S = 120
-
-
-@pytest.fixture
-def namespace(cluster: Cluster, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A namespace of the test's own, with the kubeconfig of an administrator."""
-    name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")[:50].strip("-")
-    cluster.kubectl("create", "namespace", name)
-    cluster.wait("service account", lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name))
-    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig("admin")))
-    return name
 
 
 def planned(points: int, nodes: int = 1, sweep_id: str = SWEEP) -> list[plan.Deployment]:
