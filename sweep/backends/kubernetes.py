@@ -175,7 +175,7 @@ class Cluster:
             "timeoutSeconds": str(WATCH_S),
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=SILENCE_S)
-        async with await self._send("GET", path, params, None, timeout) as answer:
+        async with self._stream(path, params, timeout) as answer:
             if answer.status == 401:
                 await self._renew()
             elif answer.status == 410:
@@ -206,7 +206,7 @@ class Cluster:
         path = f"/api/v1/namespaces/{{namespace}}/pods/{pod}/log"
         timeout = aiohttp.ClientTimeout(total=None if follow else REQUEST_S, sock_connect=REQUEST_S)
         try:
-            async with await self._send("GET", path, params, None, timeout) as answer:
+            async with self._stream(path, params, timeout) as answer:
                 if answer.status == 401:
                     await self._renew()
                 if answer.status >= 300:
@@ -216,6 +216,18 @@ class Cluster:
                         yield LogLine(time=found[1], text=found[2])
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ClusterError(f"the log of {pod} broke off: {_said(error)}") from error
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, path: str, params: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open an answer that may be left before its end; its connection is dropped then, without TLS's farewell."""
+        async with await self._send("GET", path, params, None, timeout) as answer:
+            try:
+                yield answer
+            finally:
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
 
     async def _send(
         self, method: str, path: str, params: Mapping[str, str] | None, body: str | None, timeout: aiohttp.ClientTimeout
