@@ -7,9 +7,11 @@ skipped with the reason; with CI=true that is a failure, so that a missing step 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,10 +75,17 @@ def cluster(binaries: Path) -> Iterator[Cluster]:
         made.down()
 
 
+@pytest.fixture(scope="session")
+def kueue(cluster: Cluster) -> None:
+    """The stand-in for Kueue; Jobs without a queue go on as without it."""
+    cluster.start_fake_kueue()
+
+
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A namespace of the test's own, with the kubeconfig of an administrator."""
-    name = "t-" + "".join(c if c.isalnum() else "-" for c in request.node.name.lower()).strip("-")[:50].strip("-")
+    said = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())
+    name = f"{said.removeprefix('test-')[:40].strip('-')}-{zlib.crc32(said.encode()):08x}"
     cluster.kubectl("create", "namespace", name)
     cluster.wait("service account", lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name))
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig("admin")))

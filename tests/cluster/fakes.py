@@ -30,10 +30,22 @@ Fault = Callable[[int, str], str | None]
 
 
 class Logs:
-    """Gives every pod of a namespace its log as soon as the pod is there; a context manager."""
+    """Gives every pod of a namespace its log as soon as the pod is there; a context manager.
 
-    def __init__(self, cluster: Cluster, namespace: str, deployments: list[Deployment], fault: Fault | None = None):
+    Args:
+        each_s: how long each line takes to come; by default all are there at once.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        deployments: list[Deployment],
+        fault: Fault | None = None,
+        each_s: float = 0.0,
+    ):
         self._client, self._namespace, self._fault = Client(cluster), namespace, fault
+        self._each_s = each_s
         self._folder = cluster.dir / "logs" / namespace
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lines = {f"sweep-{d.deployment_id}": self._tell(d) for d in deployments}
@@ -89,8 +101,12 @@ class Logs:
 
     def _serve(self, pod: str, job: str) -> None:
         path = self._folder / f"{pod}.log"
-        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-        path.write_text("".join(f"{stamp} stdout F {line}\n" for line in self._lines.get(job, [])))
+        lines = self._lines.get(job, [])
+        if self._each_s:
+            path.touch()
+            threading.Thread(target=self._write_slowly, args=(path, lines), daemon=True).start()
+        else:
+            path.write_text("".join(map(_of_container, lines)))
         self._client.call(
             "POST",
             f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{self._namespace}/logs",
@@ -101,6 +117,19 @@ class Logs:
                 "spec": {"logs": [{"logsFile": str(path)}]},
             },
         )
+
+    def _write_slowly(self, path: Path, lines: list[str]) -> None:
+        with path.open("a") as file:
+            for line in lines:
+                file.write(_of_container(line))
+                file.flush()
+                if self._over.wait(self._each_s):
+                    return
+
+
+def _of_container(line: str) -> str:
+    """Return a line as the container runtime keeps it."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z stdout F {line}\n"
 
 
 def objects(cluster: Cluster, namespace: str, kind: str) -> list[Mapping[str, Any]]:

@@ -1,82 +1,18 @@
-"""The gke backend on a real control plane with fake nodes: from a plan to rows, whatever happens to Jobs and pods."""
+"""The gke backend on a real control plane with fake nodes: from Jobs to events, each told once."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
-from sweep import chart, plan
-from sweep.backends import Ended, Event, PointDone, PointStarted, Started
+from sweep.backends import Ended, PointDone, PointStarted, Started
 from sweep.backends.gke import Gke
-from sweep.config import GkeBackend
-from sweep.matrix import expand
+from sweep.plan import job_name
 from tests.cluster.fakes import Logs, objects
+from tests.cluster.following import follow, of, planned, with_objects
 from tests.cluster.kit.cluster import Cluster
-from tests.test_matrix import CHECKED, LLAMA
-
-TEXT = "kv_cache_config: {enable_block_reuse: false, free_gpu_memory_fraction: 0.9}\n"
-SWEEP = "0a1b2c3d"
-DEADLINE_S = 120
-
-
-def planned(points: int, nodes: int = 1, sweep_id: str = SWEEP) -> list[plan.Deployment]:
-    settings = CHECKED | {"model": LLAMA.id, "isl": 16, "osl": 8, "num_requests": 8}
-    grown = expand({"grid": {"concurrency": list(range(1, points + 1))}}, settings, LLAMA)
-    return list(plan.make([(LLAMA, grown)], sweep_id=sweep_id, source="measured", nodes=nodes).deployments)
-
-
-def with_objects(
-    deployments: Sequence[plan.Deployment], namespace: str, run: str = "1s", **values: Any
-) -> tuple[list[plan.Deployment], dict[str, Any]]:
-    """Render deployments as the command line does, and return them with the backend's configuration."""
-    settings = {name: values.pop(name) for name in list(values) if name in GkeBackend.__dataclass_fields__}
-    notes = {"fake.test/run": run} | values.pop("podAnnotations", {})
-    config = GkeBackend(namespace=namespace, values=values | {"podAnnotations": notes}, **settings)
-    made = chart.render(
-        deployments, config=config, namespace=namespace, sweep_name="test", engine_texts={LLAMA.id: TEXT}
-    )
-    ready = [
-        replace(r.deployment, objects=tuple(json.dumps(yaml.safe_load(text)) for text in (r.job, r.config_map)))
-        for r in made
-    ]
-    return ready, {name: getattr(config, name) for name in GkeBackend.__dataclass_fields__}
-
-
-def follow(
-    deployments: Sequence[plan.Deployment],
-    config: dict[str, Any],
-    *,
-    until: Callable[[Event], bool] = lambda event: False,
-) -> list[list[Event]]:
-    """Carry all deployments at once, each to its end or to the first event of which `until` is true."""
-
-    async def one(backend: Gke, deployment: plan.Deployment) -> list[Event]:
-        told: list[Event] = []
-        async for event in backend.deploy(deployment):
-            told.append(event)
-            if until(event):
-                break
-        return told
-
-    async def all_of_them() -> list[list[Event]]:
-        backend = Gke(config)
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                return await asyncio.gather(*(one(backend, deployment) for deployment in deployments))
-        finally:
-            await backend.close()
-
-    return asyncio.run(all_of_them())
-
-
-def of(kind: type, events: Sequence[Event]) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
-
 
 # -------------------------------------------------------------------------------------------------------- the good case
 
@@ -117,3 +53,88 @@ def test_what_is_created_is_what_helm_rendered_and_the_job_owns_its_files(cluste
 
     cluster.kubectl("delete", "job", name, "-n", namespace)
     cluster.wait("the ConfigMap goes with its Job", gone)
+
+
+def test_two_hundred_deployments_at_once_cost_few_requests(cluster: Cluster, namespace: str) -> None:
+    deployments, config = with_objects(planned(200, nodes=200), namespace, run="300ms")
+    assert len(deployments) == 200
+    counted: list[int] = []
+    with Logs(cluster, namespace, deployments):
+        told = follow(deployments, config, requests=counted)
+    assert [[event.key for event in of(PointDone, events)] for events in told] == [
+        [attempt.key for attempt in deployment.attempts] for deployment in deployments
+    ]
+    assert all(events[-1] == Ended() for events in told)
+    assert counted[0] / 200 <= 6
+
+
+# --------------------------------------------------------------------------------------------- taken over, side by side
+
+
+def test_what_was_begun_by_another_is_taken_over_and_told_from_its_beginning(cluster: Cluster, namespace: str) -> None:
+    deployments, config = with_objects(planned(2), namespace, run="3s")
+    with Logs(cluster, namespace, deployments):
+        (begun,) = follow(deployments, config, until=lambda event: isinstance(event, PointDone))
+        (again,) = follow(deployments, config)  # the same Job is asked for
+        (adopted,) = follow([replace(deployments[0], objects=())], config)  # taken stock of: it has ended meanwhile
+    keys = [attempt.key for attempt in deployments[0].attempts]
+    assert [event.key for event in of(PointDone, begun)] == keys[:1]
+    for events in (again, adopted):
+        assert [event.key for event in of(PointDone, events)] == keys
+        assert events[-1] == Ended()
+    assert len(objects(cluster, namespace, "jobs")) == 1
+
+
+def test_a_job_of_the_same_name_with_other_contents_is_refused(cluster: Cluster, namespace: str) -> None:
+    deployments, config = with_objects(planned(1), namespace)
+    job = json.loads(deployments[0].objects[0])
+    job["metadata"]["annotations"]["trtllm-bench.sweep/spec-hash"] = "another"
+    cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(job))
+    (events,) = follow(deployments, config)
+    (ended,) = of(Ended, events)
+    assert ended.kind == "backend_error" and "with other contents exists; sweep gc removes it" in ended.message
+    assert len(objects(cluster, namespace, "jobs")) == 1
+
+
+def test_two_sweeps_in_one_namespace_do_not_see_each_other(cluster: Cluster, namespace: str) -> None:
+    one, config = with_objects(planned(2, nodes=2, sweep_id="11111111"), namespace, run="2s")
+    other, _ = with_objects(planned(2, nodes=2, sweep_id="22222222"), namespace, run="2s")
+    with Logs(cluster, namespace, [*one, *other]):
+        told = follow([*one, *other], config)
+    for deployment, events in zip([*one, *other], told, strict=True):
+        assert [event.key for event in of(PointDone, events)] == [attempt.key for attempt in deployment.attempts]
+    assert len({deployment.deployment_id for deployment in [*one, *other]}) == 4
+
+
+def test_a_cancelled_deployment_leaves_nothing(cluster: Cluster, namespace: str) -> None:
+    deployments, config = with_objects(planned(2, nodes=2), namespace, run="60s")
+
+    async def begin_and_cancel() -> list[Any]:
+        backend = Gke(config)
+        events = backend.deploy(deployments[0])
+        other = backend.deploy(deployments[1])
+        try:
+            async for event in other:
+                if isinstance(event, Started):
+                    break
+            async for event in events:
+                if isinstance(event, Started):
+                    break
+            await backend.cancel(deployments[0].deployment_id)
+            return [event async for event in events]
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+            await other.aclose()  # type: ignore[attr-defined]
+            await backend.close()
+
+    rest = asyncio.run(begin_and_cancel())
+    assert isinstance(rest[-1], Ended) and rest[-1].kind == "cancelled"
+    left = job_name(deployments[1].deployment_id)
+    cluster.wait("its pod and files are gone", lambda: _names(cluster, namespace, "pods", "configmaps", of=left))
+
+
+def _names(cluster: Cluster, namespace: str, *kinds: str, of: str) -> bool:
+    """Say whether all objects of ours there belong to one Job."""
+    names = [found["metadata"]["name"] for kind in kinds for found in objects(cluster, namespace, kind)]
+    ours = [name for name in names if name.startswith("sweep-")]
+    return len(ours) == len(kinds) and all(name.startswith(of) for name in ours)

@@ -67,18 +67,21 @@ class Standing:
     exit_code: int | None = None
 
 
-def read(job: Object | None, pod: Object | None, workload: Object | None = None) -> Standing:
+def read(
+    job: Object | None, pod: Object | None, workload: Object | None = None, lost: Object | None = None
+) -> Standing:
     """Return where a deployment stands.
 
     Args:
         job: None once it is gone.
         pod: the newest of the Job; None before there is one, or after it was deleted.
         workload: Kueue's; None where there is no Kueue, or not yet.
+        lost: a pod of the Job that was deleted, as it was then.
     """
     about = _of_pod(pod)
     ended, why = _end_of(job, workload)
     if ended:
-        return Standing(stage=Stage.MEASURING, message=_joined(why, _cause(pod)), ended=True, **about)
+        return Standing(stage=Stage.MEASURING, message=_joined(why, _cause(pod or lost)), ended=True, **about)
     if job is not None and _is(job, "Suspended"):
         message, broken = _queue(workload)
         return Standing(stage=Stage.QUEUED, message=message, broken=broken)

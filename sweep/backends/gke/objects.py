@@ -73,11 +73,13 @@ async def delete_job(cluster: Cluster, name: str) -> None:
 class Seen:
     """Jobs by name, pods by Job and name, Workloads by the Job's uid.
 
+    lost: the last pod of a Job that was deleted, as it was then: it says why, and the Job does not.
     kueue: whether Workloads can be seen at all.
     """
 
     jobs: dict[str, Object] = field(default_factory=dict)
     pods: dict[str, dict[str, Object]] = field(default_factory=dict)
+    lost: dict[str, Object] = field(default_factory=dict)
     workloads: dict[str, Object] = field(default_factory=dict)
     kueue: bool = False
 
@@ -105,7 +107,7 @@ class Seen:
 
     def standing(self, job: str) -> Standing:
         """Return where a Job stands."""
-        standing = conditions.read(self.jobs.get(job), self.pod(job), self.workload(job))
+        standing = conditions.read(self.jobs.get(job), self.pod(job), self.workload(job), self.lost.get(job))
         if standing.stage is Stage.QUEUED and not self.kueue:
             return replace(standing, broken=False, message="suspended; Kueue's reasons cannot be seen")
         return standing

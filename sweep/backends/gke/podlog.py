@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 
 from sweep.backends.gke.conditions import CONTAINER
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 END_OF_LOG_S = 0.5
 """How long a followed log may take to end after its container; then what is missing is read at once."""
+UNREAD_S = 60.0
+"""For how long the log of a pod that has ended is asked for: its kubelet may be busy, and the pod stays."""
 KEPT_LINES = 200
 
 
@@ -45,10 +48,18 @@ class PodLog:
             await asyncio.wait_for(asyncio.shield(self._task), END_OF_LOG_S)
             return
         await self.close()
-        try:
-            await self._read_on(follow=False)
-        except ClusterError as error:
-            log.warning("%s", error)
+        pauses, until = Pauses(), time.monotonic() + UNREAD_S
+        while True:
+            try:
+                await self._read_on(follow=False)
+            except ClusterError as error:
+                pause = pauses.next()
+                if error.status == 404 or time.monotonic() + pause > until:
+                    log.warning("%s", error)
+                    return
+                await asyncio.sleep(pause)
+            else:
+                return
 
     async def close(self) -> None:
         """Stop following."""

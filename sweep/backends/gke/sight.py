@@ -76,6 +76,7 @@ class Sight:
         self._changed.pop(job, None)
         self._uids.pop(job, None)
         self.seen.pods.pop(job, None)
+        self.seen.lost.pop(job, None)
 
     async def _follow(
         self, path: str, selector: str, take: Callable[[Change], set[str]], listed: asyncio.Event
@@ -123,6 +124,7 @@ class Sight:
         job, name = job_of(change.object), change.object["metadata"]["name"]
         if change.deleted:
             self.seen.pods.get(job, {}).pop(name, None)
+            self.seen.lost[job] = change.object
         else:
             self.seen.pods.setdefault(job, {})[name] = change.object
         return {job}

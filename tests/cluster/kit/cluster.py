@@ -118,6 +118,7 @@ class Cluster:
         self.pki = self.dir / "pki"
         self.state = self.dir / "state.json"
         self.children = {}  # name: Popen, of what this object has started itself
+        self.commands = {}
 
     # --- keys, users -----------------------------------------------------------------
 
@@ -219,6 +220,7 @@ class Cluster:
     # --- processes -------------------------------------------------------------------
 
     def start(self, program, *args, name=None):
+        self.commands[name or program] = (program, args)
         with open(self.dir / f"{name or program}.log", "ab") as log:
             process = subprocess.Popen(
                 [binary(program), *map(str, args)],
@@ -368,6 +370,12 @@ class Cluster:
         client.close()
         return time.monotonic() - began
 
+    def add_node(self, name):
+        """Makes a fake node again that was deleted."""
+        client = Client(self)
+        client.call("POST", "/api/v1/nodes", a4x_node(int(name.removeprefix("a4x-"))))
+        client.close()
+
     def start_fake_kueue(self):
         definitions = HERE / "manifests" / "fake-kueue-crds.yaml"
         self.kubectl("apply", "--server-side", "-f", str(definitions))
@@ -435,6 +443,32 @@ class Cluster:
             self.children.pop(name).wait()
         if self.state.exists():
             self.state.write_text(json.dumps(state))
+
+    def restart(self, name, meanwhile=lambda: None):
+        """Kills a program, does something, and starts it again as it was."""
+        os.kill(self.children[name].pid, signal.SIGKILL)
+        self.stop(name)
+        meanwhile()
+        program, args = self.commands[name]
+        self.start(program, *args, name=name)
+        if name == "kube-apiserver":
+            client = Client(self)
+            self.wait("API server", lambda: client.call("GET", "/readyz") == "ok")
+            client.close()
+
+    def compact(self):
+        """Makes etcd forget all earlier versions of everything."""
+
+        def ask(path, body):
+            connection = http.client.HTTPConnection(LOOPBACK, self.load()["etcd_port"], timeout=10)
+            connection.request("POST", path, json.dumps(body))
+            try:
+                return json.loads(connection.getresponse().read())
+            finally:
+                connection.close()
+
+        revision = ask("/v3/kv/range", {"key": base64.b64encode(b"/").decode()})["header"]["revision"]
+        return ask("/v3/kv/compaction", {"revision": revision, "physical": True})
 
     def down(self):
         self.stop(*reversed(self.load()["pids"]))
