@@ -122,26 +122,6 @@ def test_a_pod_that_its_node_evicts_is_told_with_the_reason(cluster: Cluster, na
     assert failed.kind == "out_of_disk" and "ephemeral-storage" in failed.message
 
 
-def test_a_pod_that_the_api_evicts_is_told_as_evicted(cluster: Cluster, namespace: str) -> None:
-    """As kubectl drain does; the fake kubelet lets the container end by itself."""
-    deployments, config = with_objects(planned(1), namespace, run="3s", podAnnotations={"fake.test/exit": "143"})
-
-    def evict() -> None:
-        pod = only_pod(cluster, namespace)
-        body = {
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": pod, "namespace": namespace},
-        }
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
-        cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
-
-    with Logs(cluster, namespace, deployments, fault=stops_at(0)):
-        (events,) = follow(deployments, config, at_first_point=evict)
-    (failed,) = of(PointFailed, events)
-    assert failed.kind == "evicted"
-
-
 def test_a_node_that_vanishes_is_told_as_lost(cluster: Cluster, namespace: str) -> None:
     deployments, config = with_objects(planned(1), namespace, run="300s")
     nodes: list[str] = []
