@@ -173,7 +173,7 @@ measure() { # point, attempt, limit_s, engine, dataset
     fi
     tell point "$1" "$2"
     say "point $1 attempt $2 begins"
-    printf '%(%s)T' -1 >"$folder/began"
+    printf '%s' "${EPOCHREALTIME/,/.}" >"$folder/began"
     began=$SECONDS
     setsid trtllm-bench "${argv[@]}" >"$folder/log.txt" 2>&1 </dev/null &
     bench=$!
