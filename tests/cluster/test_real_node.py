@@ -41,12 +41,18 @@ class Site:
             (folder / name).mkdir()
             self._claim(name, folder / name)
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return str(self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin))
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        return str(self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin, check=check))
 
     def list(self, kinds: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
         return [thing for thing in found if thing["metadata"]["name"] != "kube-root-ca.crt"]
+
+    def log(self) -> str:
+        """Return the log of the pod that began last; an empty text before one has."""
+        pods = [pod for pod in self.list("pods") if "startTime" in pod["status"]]
+        newest = max(pods, key=lambda pod: str(pod["status"]["startTime"]), default=None)
+        return self.kubectl("logs", newest["metadata"]["name"], check=False) if newest else ""
 
     def create(self, *manifests: dict[str, Any]) -> None:
         self.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
@@ -55,21 +61,21 @@ class Site:
         (self.weights / model).mkdir(parents=True)
         (self.weights / model / "config.json").write_text("{}")
 
-    def command(self, *more: str, command: str = "run") -> list[str]:
+    def command(self, *more: str, command: str = "run", volume: bool = True) -> list[str]:
+        results = ["backend.values.results.claimName=results", f"backend.results_uri=file://{self.results}"]
         return [
             *(sys.executable, "-m", "sweep", command, "+experiment=smoke", "backend=gke"),
             f"backend.namespace={self.namespace}",
             f"backend.values.cache.hostPath={self.cache}",
             "backend.values.weights.claimName=weights",
-            "backend.values.results.claimName=results",
-            f"backend.results_uri=file://{self.results}",
+            *(results if volume else []),
             f"results_dir={self.tables}",
             *more,
         ]
 
-    def run(self, *more: str, command: str = "run") -> subprocess.CompletedProcess[str]:
+    def run(self, *more: str, command: str = "run", volume: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*more, command=command),
+            self.command(*more, command=command, volume=volume),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -153,8 +159,7 @@ def test_smoke_is_measured_from_weights_in_a_folder_to_rows_and_only_once(site: 
     # one dataset for 16 requests and one for 32, kept for the next pod
     datasets = sorted((site.cache / "datasets").glob("*.jsonl"))
     assert sorted(len(path.read_text().splitlines()) for path in datasets) == [16, 32]
-    (pod,) = site.list("pods")
-    said = site.kubectl("logs", pod["metadata"]["name"])
+    said = site.log()
     assert said.count("all points are measured") == 1 and "downloading" not in said
     for point, log_path in zip(rows["point_id"], rows["log_path"], strict=True):
         kept = site.tables / "smoke" / "raw" / point / "1-1"
@@ -233,23 +238,28 @@ def test_a_container_over_its_memory_limit_is_told_as_such(site: Site, fault: st
     assert (good.status, bad.status, bad.failure_kind, bad.exit_code) == ("ok", "failed", "oom", 137)
 
 
-def test_an_evicted_pod_publishes_what_is_done_and_the_rest_is_measured_by_the_same_command(site: Site) -> None:
+@pytest.mark.parametrize("volume", [True, False], ids=["evicted", "deleted, with nothing but its log"])
+def test_a_pod_that_must_go_publishes_what_is_done_and_the_same_command_measures_the_rest(
+    site: Site, volume: bool
+) -> None:
     site.have_weights()
     begun = subprocess.Popen(
-        site.command("kv_cache_dtype=auto", standin(fail="hang", fail_at=16)),
+        site.command("kv_cache_dtype=auto", standin(fail="hang", fail_at=16), volume=volume),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
-        wait("the first point is published", lambda: list(site.results.rglob("done.json")))
+        wait("the second point begins", lambda: site.log().count("SWEEP_STEP point") == 2)
         (pod,) = site.list("pods")
         name = pod["metadata"]["name"]
-        wait("the second begins", lambda: site.kubectl("logs", name).count("SWEEP_STEP point") == 2)
-        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
-        path = f"/api/v1/namespaces/{site.namespace}/pods/{name}/eviction"
-        site.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+        if volume:
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+            path = f"/api/v1/namespaces/{site.namespace}/pods/{name}/eviction"
+            site.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+        else:
+            site.kubectl("delete", "pod", name, "--wait=false")
         said, _ = begun.communicate(timeout=COMMAND_S)
     finally:
         begun.kill()
@@ -258,7 +268,7 @@ def test_an_evicted_pod_publishes_what_is_done_and_the_rest_is_measured_by_the_s
     good, cut = site.rows().sort_values("concurrency").itertuples()
     assert (good.status, cut.status, cut.failure_kind, cut.exit_code) == ("ok", "failed", "interrupted", 143)
 
-    done = site.run("kv_cache_dtype=auto")
+    done = site.run("kv_cache_dtype=auto", volume=volume)
     assert done.returncode == 0, done.stderr
     kept, measured = site.rows().sort_values("concurrency").itertuples()
     assert (kept.status, kept.attempt, kept.started_at) == ("ok", 1, good.started_at)

@@ -87,13 +87,13 @@ class Node:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.dir}/")]):
             subprocess.run(["umount", "-l", mount], check=False)
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+        for folder in {self.dir, *THEIR_FOLDERS} - self._not_ours:
+            shutil.rmtree(folder, ignore_errors=True)
         for folder in [*CGROUPS.glob("*/kubepods"), *CGROUPS.glob("kubepods")]:
             for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
                 path.rmdir()
             folder.rmdir()
-        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
-        for folder in {self.dir, *THEIR_FOLDERS} - self._not_ours:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_pods(self) -> None:
         here = f"--field-selector=spec.nodeName={NAME}"
