@@ -35,7 +35,8 @@ sweep: setup   ## run +experiment=ds_r1_grid on predictions
 test: setup    ## the whole test suite, the fast ones first
 	$(PY) -m pytest
 
-cluster-test: setup  ## tests against a real Kubernetes control plane (built with Go: 7 minutes the first time)
+cluster-test: setup  ## tests against a real Kubernetes control plane and node (built with Go: 7 minutes the first time)
+	tests/cluster/kit/install.sh
 	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
 	  CI=true $(PY) -m pytest tests/cluster
 

@@ -164,7 +164,7 @@ def _report(path: Path) -> dict[str, Any] | None:
 
 def _began(folder: Path) -> datetime | None:
     try:
-        return datetime.fromtimestamp(int((folder / "began").read_text()), UTC)
+        return datetime.fromtimestamp(float((folder / "began").read_text()), UTC)
     except (OSError, ValueError):
         return None
 

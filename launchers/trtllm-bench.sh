@@ -131,6 +131,10 @@ gpus_are_free() { # waits; a dead process can keep its memory for seconds
     return 1
 }
 
+oom_kills() { # how many processes of this container the kernel has ended for lack of memory (cgroup v2, v1)
+    cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null | grep '^oom_kill ' || true
+}
+
 read_arguments() { # file, folder, engine, dataset: fills argv
     argv=()
     local line
@@ -149,7 +153,7 @@ read_arguments() { # file, folder, engine, dataset: fills argv
 }
 
 measure() { # point, attempt, limit_s, engine, dataset
-    local folder=$work/$1/$2 data=$cache/datasets/$5.jsonl lengths code=0 began outcome=ended
+    local folder=$work/$1/$2 data=$cache/datasets/$5.jsonl lengths code=0 began outcome=ended killed
     step="point $1"
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -173,7 +177,8 @@ measure() { # point, attempt, limit_s, engine, dataset
     fi
     tell point "$1" "$2"
     say "point $1 attempt $2 begins"
-    printf '%(%s)T' -1 >"$folder/began"
+    killed=$(oom_kills)
+    printf '%s' "${EPOCHREALTIME/,/.}" >"$folder/began"
     began=$SECONDS
     setsid trtllm-bench "${argv[@]}" >"$folder/log.txt" 2>&1 </dev/null &
     bench=$!
@@ -188,6 +193,9 @@ measure() { # point, attempt, limit_s, engine, dataset
     end_group "$bench" # ranks that outlived it
     bench=''
     if [ -n "$stopped" ]; then outcome=interrupted; fi
+    if ((code != 0)) && [ "$(oom_kills)" != "$killed" ]; then
+        printf '\noom_kill: the container was over its memory limit; the kernel ended a process of it\n' >>"$folder/log.txt"
+    fi
     if [ -n "$sampler" ]; then
         kill "$sampler" 2>/dev/null || true
         wait "$sampler" 2>/dev/null || true

@@ -155,6 +155,8 @@ def test_every_point_is_measured_and_its_report_passes_the_gate(pod: Pod, versio
         report = parse_report(result["report"])
         assert validity.judge(validity.Case(asked=asked(attempt.point), report=report)) == ()
         assert datetime.fromisoformat(result["started_at"]) <= datetime.fromisoformat(result["ended_at"])
+    first, second = told
+    assert datetime.fromisoformat(second["started_at"]) >= datetime.fromisoformat(first["ended_at"])
     assert ("--config" in said) == (version == "1.3.0")
 
 

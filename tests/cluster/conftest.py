@@ -18,10 +18,19 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.kit.cluster import Cluster
+from tests.cluster.kit.node import Node, lacking
+from tests.test_launcher import NVIDIA_SMI, STANDIN
 
 collect_ignore = ["kit"]
 KIT = Path(__file__).parent / "kit"
 NODES = 18
+IMAGE = "nvcr.io/nvidia/tensorrt-llm/release:1.2.0rc2"
+"""The default of conf/config.yaml and the chart: the real node has the stand-ins under this name."""
+STANDINS = {
+    "usr/local/bin/trtllm-bench": STANDIN.read_text(),
+    "app/tensorrt_llm/benchmarks/cpp/prepare_dataset.py": STANDIN.read_text(),
+    "usr/local/bin/nvidia-smi": NVIDIA_SMI,
+}
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "helm")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -79,6 +88,25 @@ def cluster(binaries: Path) -> Iterator[Cluster]:
 def kueue(cluster: Cluster) -> None:
     """The stand-in for Kueue; Jobs without a queue go on as without it."""
     cluster.start_fake_kueue()
+
+
+@pytest.fixture(scope="session")
+def real_node(binaries: Path) -> Iterator[Node]:
+    """A real node, the only one of a control plane of its own."""
+    if absent := lacking():
+        missing(f"a real node needs {', '.join(absent)}: make cluster-test as root installs it")
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="sweep-node-", dir="/tmp")))
+    node = Node(cluster)
+    try:
+        cluster.up(nodes=0)
+        node.up(gpus=4, programs=STANDINS)
+        node.add_image(IMAGE, "bash")
+        yield node
+    finally:
+        try:
+            node.down()
+        finally:
+            cluster.down()
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@
 Takes exactly the options of 1.2.0rc2, or of 1.3 with STANDIN_VERSION=1.3.0, and refuses others as click does. Called
 prepare_dataset.py it is that script of 1.2. Standard library only, because it also runs in a pod.
 
-    STANDIN_FAIL     how to fail: a key of FAILURES, or hang, report_then_crash, slow_to_die, leak (prints the token)
+    STANDIN_FAIL     how to fail: a key of FAILURES, or hang, report_then_crash, slow_to_die, leak (prints the token),
+                     host_memory (takes it until the kernel ends this process; only in a pod with a limit!),
+                     host_memory_of_all (so that it ends the whole container, as the kubelet wants with cgroup v2)
     STANDIN_FAIL_AT  only at this concurrency
     STANDIN_SECONDS  how long a run takes (0.1)
 """
@@ -116,6 +118,13 @@ def fail(kind: str) -> None:
         code, said = FAILURES[kind]
         print(said, flush=True)
         sys.exit(code)
+    if kind.startswith("host_memory"):
+        if kind.endswith("_of_all"):
+            Path("/proc/1/oom_score_adj").write_text("1000")  # the kernel ends the first process, and so all,
+            os.fork()  # unless another has nearly all of the memory
+        taken = []
+        while True:
+            taken.append(bytearray(os.urandom(2**20)))
     if kind == "slow_to_die":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if kind in ("hang", "slow_to_die"):

@@ -340,6 +340,7 @@ class Cluster:
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
             "--concurrent-job-syncs=20",
+            "--pvclaimbinder-sync-period=1s",
         )
         self.start(
             "kube-scheduler",

@@ -1,73 +1,129 @@
-#!/usr/bin/env python3
-"""Adds one real node (containerd and a kubelet) to a cluster.py cluster, or removes it.
+"""One real node beside the fake ones of a cluster: a kubelet with containerd and runc on this machine.
 
-    node.py up DIR | down DIR
-
-Needs root, and Debian's containerd, runc, containernetworking-plugins, busybox-static and bash-static.
+Needs root and what install.sh installs. There is one at a time, because bridge and cgroup have fixed names. No registry
+is ever asked: images are imported, and any pull knocks on a dead port. Nothing of a GPU is real: the node says that it
+has some, and no device is given to a container.
 """
 
+from __future__ import annotations
+
+import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import image
 import yaml
-from cluster import HERE, LOOPBACK, Client, Cluster, free_ports
+
+from tests.cluster.kit import image
+from tests.cluster.kit.cluster import HERE, LOOPBACK, Client, Cluster, free_ports
 
 NAME = "real-0"
+LABELS = {"cloud.google.com/gke-accelerator": "nvidia-gb200", "cloud.google.com/gke-nodepool": "real"}
 PAUSE = "localhost/pause:1"
-SHELL = "localhost/shell:1"
-SUBNET = "10.88.0.0/24"
+BRIDGE, SUBNET = "test-cni0", "10.88.0.0/24"
+CNI = Path("/usr/lib/cni")
+CGROUPS = Path("/sys/fs/cgroup")
+THEIR_FOLDERS = tuple(map(Path, ("/var/lib/kubelet", "/var/lib/cni", "/var/log/containers")))
+"""Where kubelet and plugins write whatever they are told; removed again unless they were there before."""
+
+
+def lacking() -> list[str]:
+    """Return what a real node needs and this machine has not."""
+    found = [] if os.geteuid() == 0 else ["root"]
+    found += [name for name in ("containerd", "ctr", "runc", "ip") if shutil.which(name) is None]
+    return found + ([] if (CNI / "bridge").exists() else [f"the network plugins of {CNI}"])
 
 
 class Node:
-    def __init__(self, folder):
-        self.cluster = Cluster(folder)
-        self.dir = self.cluster.dir / "node"
+    """The real node of a cluster; `up` and `down`, which also takes down what `up` left half done.
+
+    images: digests of what `add_image` added, by name.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.dir = cluster.dir / "node"
         self.socket = self.dir / "c.sock"  # a socket's path may have 107 characters
+        self.images: dict[str, str] = {}
+        self._layer = self.dir / "layer.tar"
+        self._not_ours = {folder for folder in THEIR_FOLDERS if folder.exists()}
 
-    def ctr(self, *args, check=True):
-        return subprocess.run(
-            ["ctr", "--address", str(self.socket), "-n", "k8s.io", *map(str, args)],
-            check=check,
-            capture_output=True,
-            text=True,
-        ).stdout
+    def up(self, gpus: int, programs: dict[str, str]) -> None:
+        """Start the node and wait until it is Ready.
 
-    def start_containerd(self):
+        Args:
+            programs: texts of programs that all images have, by their path without the leading slash.
+        """
+        self.dir.mkdir()
+        image.build(self._layer, programs)
+        self._start_containerd()
+        self.add_image(PAUSE, "sleep", "infinity")
+        self.cluster.kubectl("apply", "-f", str(HERE / "manifests" / "arm64-node.yaml"))
+        self._start_kubelet()
+        self._make_ready(gpus)
+
+    def add_image(self, name: str, *command: str) -> None:
+        """Give the node an image under any name, the chart's own for example."""
+        path = self.dir / "image.tar"
+        self.images[name] = image.archive(path, self._layer, name, command)
+        self._ctr("images", "import", "--all-platforms", str(path))
+        self._ctr("images", "tag", name, f"{name.rpartition(':')[0]}@{self.images[name]}")  # as a pull would
+        path.unlink()
+
+    def down(self) -> None:
+        """Stop the node; no process, mount, network link or cgroup is left."""
+        pids = self.cluster.load()["pids"]
+        if "kubelet" in pids:  # while it runs, it takes its pods and their mounts down in order
+            with contextlib.suppress(subprocess.SubprocessError):
+                self._remove_pods()
+            self.cluster.stop("kubelet")
+        if "containerd" in pids:
+            for task in self._tasks():
+                self._ctr("tasks", "delete", "-f", task, check=False)
+            self.cluster.stop("containerd")
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.dir}/")]):
+            subprocess.run(["umount", "-l", mount], check=False)
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
+        for folder in {self.dir, *THEIR_FOLDERS} - self._not_ours:
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in [*CGROUPS.glob("*/kubepods"), *CGROUPS.glob("kubepods")]:
+            for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+                path.rmdir()
+            folder.rmdir()
+
+    def _remove_pods(self) -> None:
+        here = f"--field-selector=spec.nodeName={NAME}"
+        self.cluster.kubectl("delete", "jobs", "-A", "--all", "--cascade=background", "--timeout=30s", check=False)
+        self.cluster.kubectl("delete", "pods", "-A", here, "--grace-period=1", "--timeout=60s", check=False)
+        end = time.monotonic() + 30
+        while self._tasks() and time.monotonic() < end:
+            time.sleep(0.2)
+
+    def _tasks(self) -> list[str]:
+        return self._ctr("tasks", "ls", "-q", check=False).split()
+
+    def _ctr(self, *arguments: str, check: bool = True) -> str:
+        command = ["ctr", "--address", str(self.socket), "-n", "k8s.io", *arguments]
+        return subprocess.run(command, check=check, capture_output=True, text=True, timeout=120).stdout
+
+    def _start_containerd(self) -> None:
         network = self.dir / "cni"
-        network.mkdir(parents=True)
+        addresses = {"type": "host-local", "dataDir": str(self.dir / "ipam"), "ranges": [[{"subnet": SUBNET}]]}
+        bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": False, "ipam": addresses}
+        network.mkdir()
         (network / "10-bridge.conflist").write_text(
-            json.dumps(
-                {
-                    "cniVersion": "1.0.0",
-                    "name": "test",
-                    "plugins": [
-                        {
-                            "type": "bridge",
-                            "bridge": "test-cni0",
-                            "isGateway": True,
-                            "ipMasq": False,
-                            "ipam": {
-                                "type": "host-local",
-                                "dataDir": str(self.dir / "ipam"),
-                                "ranges": [[{"subnet": SUBNET}]],
-                            },
-                        }
-                    ],
-                }
-            )
+            json.dumps({"cniVersion": "1.0.0", "name": "test", "plugins": [bridge]})
         )
-        # Whatever registry an image names, a pull knocks on a dead port here and fails at once.
         dead = f"http://{LOOPBACK}:{free_ports(1)[0]}"
         (self.dir / "registries" / "_default").mkdir(parents=True)
         (self.dir / "registries" / "_default" / "hosts.toml").write_text(
             f'server = "{dead}"\n[host."{dead}"]\n  capabilities = ["pull", "resolve"]\n'
         )
+        cri = 'plugins."io.containerd.grpc.v1.cri"'
         (self.dir / "containerd.toml").write_text(f"""
 version = 2
 root = "{self.dir}/root"
@@ -80,180 +136,93 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   address = "{self.socket}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{self.dir}/opt"
-[plugins."io.containerd.grpc.v1.cri"]
+[{cri}]
   sandbox_image = "{PAUSE}"
   disable_apparmor = true
-  restrict_oom_score_adj = true  # no CAP_SYS_RESOURCE here
+  restrict_oom_score_adj = true  # where root has no CAP_SYS_RESOURCE
+  netns_mounts_under_state_dir = true
   stream_server_address = "{LOOPBACK}"
-[plugins."io.containerd.grpc.v1.cri".registry]
+[{cri}.registry]
   config_path = "{self.dir}/registries"
-[plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+[{cri}.cni]
+  bin_dir = "{CNI}"
   conf_dir = "{network}"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-  snapshotter = "{os.environ.get("SNAPSHOTTER", "overlayfs")}"
+[{cri}.containerd]
+  snapshotter = "overlayfs"
   default_runtime_name = "runc"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+[{cri}.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+[{cri}.containerd.runtimes.runc.options]
   SystemdCgroup = false
 """)
         self.cluster.start("containerd", "--config", self.dir / "containerd.toml")
-        self.cluster.wait("containerd", lambda: self.ctr("version"))
+        self.cluster.wait("containerd", lambda: self._ctr("version"))
 
-    def add_image(self, name, programs=None, command=("/bin/sh",), architecture="amd64"):
-        """Gives the node an image under any name, e.g. the chart's own; programs is {name: script}."""
-        path = self.dir / "image.tar"
-        image.archive(path, name, image.shell_layer(programs), list(command), architecture)
-        self.ctr("images", "import", "--all-platforms", path)
-        path.unlink()
-
-    def start_kubelet(self, labels):
+    def _start_kubelet(self) -> None:
         port, health_port = free_ports(2)
         pki = self.cluster.pki
-        (self.dir / "kubelet.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "kubelet.config.k8s.io/v1beta1",
-                    "kind": "KubeletConfiguration",
-                    "address": LOOPBACK,
-                    "port": port,
-                    "healthzBindAddress": LOOPBACK,
-                    "healthzPort": health_port,
-                    "containerRuntimeEndpoint": f"unix://{self.socket}",
-                    "cgroupDriver": "cgroupfs",
-                    "podLogsDir": str(self.dir / "logs"),
-                    "authentication": {
-                        "anonymous": {"enabled": False},
-                        "webhook": {"enabled": False},
-                        "x509": {"clientCAFile": str(pki / "ca.crt")},
-                    },
-                    "authorization": {"mode": "AlwaysAllow"},
-                    "tlsCertFile": str(pki / "node.crt"),
-                    "tlsPrivateKeyFile": str(pki / "node.key"),
-                    "failSwapOn": False,
-                    "oomScoreAdj": 0,
-                    "makeIPTablesUtilChains": False,
-                    "enforceNodeAllocatable": [],
-                    "failCgroupV1": False,
-                    "localStorageCapacityIsolation": True,
-                    "serializeImagePulls": False,
-                    "evictionHard": {
-                        "memory.available": "100Mi",
-                        "nodefs.available": "1%",
-                        "imagefs.available": "1%",
-                        "nodefs.inodesFree": "1%",
-                        "imagefs.inodesFree": "1%",
-                    },
-                    "imageGCHighThresholdPercent": 100,
-                    "nodeStatusUpdateFrequency": "5s",
-                    "resolvConf": "/etc/resolv.conf",
-                    "clusterDomain": "cluster.local",
-                    "registerWithTaints": [
-                        {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
-                        {"key": "kubernetes.io/arch", "value": "arm64", "effect": "NoSchedule"},
-                    ],
-                }
-            )
-        )
+        taints = {"nvidia.com/gpu": "present", "kubernetes.io/arch": "arm64"}
+        configuration = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": LOOPBACK,
+            "port": port,
+            "healthzBindAddress": LOOPBACK,
+            "healthzPort": health_port,
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "cgroupDriver": "cgroupfs",
+            "podLogsDir": str(self.dir / "logs"),
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": False},
+                "x509": {"clientCAFile": str(pki / "ca.crt")},
+            },
+            "authorization": {"mode": "AlwaysAllow"},
+            "tlsCertFile": str(pki / "node.crt"),
+            "tlsPrivateKeyFile": str(pki / "node.key"),
+            "failSwapOn": False,
+            "oomScoreAdj": 0,
+            "makeIPTablesUtilChains": False,
+            "enforceNodeAllocatable": [],
+            "failCgroupV1": False,
+            "serializeImagePulls": False,
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "imageGCHighThresholdPercent": 100,
+            "nodeStatusUpdateFrequency": "5s",
+            "resolvConf": "/etc/resolv.conf",
+            "registerWithTaints": [{"key": k, "value": v, "effect": "NoSchedule"} for k, v in taints.items()],
+        }
+        (self.dir / "kubelet.yaml").write_text(yaml.safe_dump(configuration))
         self.cluster.start(
             "kubelet",
             f"--config={self.dir / 'kubelet.yaml'}",
             f"--root-dir={self.dir / 'kubelet'}",
             f"--kubeconfig={self.cluster.kubeconfig('kubelet')}",
             f"--hostname-override={NAME}",
-            # With no address of its own, the node takes the loopback one that make_ready() gives it.
+            # With no address of its own, the node takes the loopback one that _make_ready gives it.
             "--cloud-provider=external",
-            "--node-labels=" + ",".join(f"{key}={value}" for key, value in labels.items()),
+            "--node-labels=" + ",".join(f"{key}={value}" for key, value in LABELS.items()),
         )
 
-    def make_ready(self, gpus):
-        node = f"/api/v1/nodes/{NAME}"
+    def _make_ready(self, gpus: int) -> None:
+        """Do what a cloud's controller and a device plugin would."""
+        path = f"/api/v1/nodes/{NAME}"
         client = Client(self.cluster)
-        self.cluster.wait("kubelet's node", lambda: client.call("GET", node))
-        self.cluster.kubectl(
-            "patch",
-            "node",
-            NAME,
-            "--subresource=status",
-            "--type=strategic",
-            "-p",
-            json.dumps(
-                {
-                    "status": {
-                        "addresses": [
-                            {"type": "InternalIP", "address": LOOPBACK},
-                            {"type": "Hostname", "address": NAME},
-                        ],
-                        "capacity": {"nvidia.com/gpu": str(gpus)},
-                        "allocatable": {"nvidia.com/gpu": str(gpus)},
-                    }
-                }
-            ),
-        )
+        self.cluster.wait("kubelet's node", lambda: client.call("GET", path))
+        told = {"nvidia.com/gpu": str(gpus)}
+        addresses = [{"type": "InternalIP", "address": LOOPBACK}, {"type": "Hostname", "address": NAME}]
+        status = {"status": {"addresses": addresses, "capacity": told, "allocatable": told}}
+        patch = ("--subresource=status", "--type=strategic", "-p", json.dumps(status))
+        self.cluster.kubectl("patch", "node", NAME, *patch)
         self.cluster.kubectl("taint", "node", NAME, "node.cloudprovider.kubernetes.io/uninitialized-", check=False)
 
-        def ready():
-            found = json.loads(client.call("GET", node))
-            status = found["status"]
+        def ready() -> bool:
+            found = json.loads(client.call("GET", path))
             return (
-                status["allocatable"].get("nvidia.com/gpu") == str(gpus)
+                found["status"]["allocatable"].get("nvidia.com/gpu") == str(gpus)
                 and found["metadata"]["labels"]["kubernetes.io/arch"] == "arm64"
-                and any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+                and any(c["type"] == "Ready" and c["status"] == "True" for c in found["status"]["conditions"])
             )
 
         self.cluster.wait("node", ready)
-
-    def up(self, gpus=4):
-        began = time.monotonic()
-        self.start_containerd()
-        self.add_image(PAUSE, command=("/bin/busybox", "sleep", "infinity"))
-        self.add_image(SHELL)
-        self.cluster.kubectl("apply", "-f", str(HERE / "manifests" / "arm64-node.yaml"))
-        self.start_kubelet(
-            {"cloud.google.com/gke-accelerator": "nvidia-gb200", "cloud.google.com/gke-nodepool": "real"}
-        )
-        self.make_ready(gpus)
-        return time.monotonic() - began
-
-    def down(self):
-        pids = self.cluster.load()["pids"]
-        if "kubelet" in pids:  # while it runs, it takes its pods and their mounts down in order
-            self.cluster.kubectl(
-                "delete",
-                "pods",
-                "-A",
-                f"--field-selector=spec.nodeName={NAME}",
-                "--grace-period=1",
-                "--timeout=60s",
-                check=False,
-            )
-            end = time.monotonic() + 30
-            while self.ctr("tasks", "ls", "-q", check=False).strip() and time.monotonic() < end:
-                time.sleep(0.5)
-            self.cluster.stop("kubelet")
-        for task in self.ctr("tasks", "ls", "-q", check=False).split():
-            self.ctr("tasks", "delete", "-f", task, check=False)
-        self.cluster.stop("containerd")
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.dir}/")]):
-            subprocess.run(["umount", "-l", mount], check=False)
-        for folder in Path("/sys/fs/cgroup").glob("*/kubepods"):
-            for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
-                path.rmdir()
-            folder.rmdir()
-        subprocess.run(["ip", "link", "delete", "test-cni0"], check=False, capture_output=True)
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-def main():
-    action, folder = sys.argv[1:]
-    node = Node(folder)
-    if action == "up":
-        print(f"node Ready in {node.up():.1f} s")
-    else:
-        node.down()
-
-
-if __name__ == "__main__":
-    main()
+        client.close()
