@@ -183,7 +183,7 @@ measure() { # point, attempt, limit_s, engine, dataset
     setsid trtllm-bench "${argv[@]}" >"$folder/log.txt" 2>&1 </dev/null &
     bench=$!
     while kill -0 "$bench" 2>/dev/null; do
-        if ((SECONDS - began >= $3)); then
+        if ((SECONDS - began > $3)); then # whole seconds: not before all of its time is over
             outcome=timeout
             end_group "$bench"
         fi

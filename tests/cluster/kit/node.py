@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -26,8 +27,8 @@ PAUSE = "localhost/pause:1"
 BRIDGE, SUBNET = "test-cni0", "10.88.0.0/24"
 CNI = Path("/usr/lib/cni")
 CGROUPS = Path("/sys/fs/cgroup")
-THEIR_FOLDERS = tuple(map(Path, ("/var/lib/kubelet", "/var/lib/cni", "/var/log/containers")))
-"""Where kubelet and plugins write whatever they are told; removed again unless they were there before."""
+THEIR_FOLDERS = tuple(map(Path, ("/var/lib/kubelet", "/var/lib/cni", "/var/log/containers", "/run/containerd")))
+"""Where kubelet, plugins and shims write whatever they are told; removed again unless they were there before."""
 
 
 def lacking() -> list[str]:
@@ -84,6 +85,7 @@ class Node:
             for task in self._tasks():
                 self._ctr("tasks", "delete", "-f", task, check=False)
             self.cluster.stop("containerd")
+        self._kill_rest()
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in reversed([mount for mount in mounts if mount.startswith(f"{self.dir}/")]):
             subprocess.run(["umount", "-l", mount], check=False)
@@ -98,10 +100,31 @@ class Node:
     def _remove_pods(self) -> None:
         here = f"--field-selector=spec.nodeName={NAME}"
         self.cluster.kubectl("delete", "jobs", "-A", "--all", "--cascade=background", "--timeout=30s", check=False)
-        self.cluster.kubectl("delete", "pods", "-A", here, "--grace-period=1", "--timeout=60s", check=False)
-        end = time.monotonic() + 30
+        self.cluster.kubectl("delete", "pods", "-A", here, "--grace-period=1", "--timeout=20s", check=False)
+        end = time.monotonic() + 20
         while self._tasks() and time.monotonic() < end:
             time.sleep(0.2)
+
+    def _kill_rest(self) -> None:
+        """End what outlives a containerd that was killed: its shims, and what runs in its containers."""
+
+        def ours() -> list[int]:
+            found = []
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    in_pod = "/kubepods/" in (process / "cgroup").read_text()
+                    said = (process / ("mountinfo" if in_pod else "cmdline")).read_bytes()
+                    is_shim = b"containerd-shim" in said and bytes(self.socket) in said
+                    if is_shim or (in_pod and f"{self.dir}/".encode() in said):
+                        found.append(int(process.name))
+            return found
+
+        end = time.monotonic() + 10
+        while (left := ours()) and time.monotonic() < end:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
 
     def _tasks(self) -> list[str]:
         return self._ctr("tasks", "ls", "-q", check=False).split()
@@ -154,6 +177,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   runtime_type = "io.containerd.runc.v2"
 [{cri}.containerd.runtimes.runc.options]
   SystemdCgroup = false
+  Root = "{self.dir}/runc"
 """)
         self.cluster.start("containerd", "--config", self.dir / "containerd.toml")
         self.cluster.wait("containerd", lambda: self._ctr("version"))
