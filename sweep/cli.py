@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ def run_command(arguments: Sequence[str]) -> int:
         "plan": _plan,
         "render": _render,
         "status": _status,
+        "doctor": _doctor,
         "gc": _gc,
         "show": _show,
         "import": _import,
@@ -84,7 +85,7 @@ def _run(arguments: list[str]) -> int:
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         composition.read(arguments)
         return OK
-    from sweep import cluster, driver, summary
+    from sweep import backends, cluster, driver, summary
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
     cfg = composition.read(arguments)
@@ -94,7 +95,7 @@ def _run(arguments: list[str]) -> int:
     grown = _expand(cfg)
     try:
         with results.lock():
-            if not results.sweep_file.exists():
+            if not results.sweep_file.exists() and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
             sweep_id = results.open_or_create()
             job = _job(cfg, grown, results, sweep_id, held=cluster.take_stock(cfg, sweep_id))
@@ -114,6 +115,7 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None
     from sweep import backends, cluster, driver, progress, summary
 
     deployments = cluster.with_objects(cfg, job.plan)
+    _expect_ready(cfg, [text for deployment in deployments for text in deployment.objects[:1]])
     recorder = driver.Recorder(
         results=results,
         sweep_id=job.sweep_id,
@@ -133,6 +135,19 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None
             watcher=watcher,
             cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
         )
+
+
+def _expect_ready(cfg: SweepConfig, jobs: Sequence[str]) -> None:
+    """Ask the cluster, before anything is created on it, whether it can run; say what is odd."""
+    from sweep import cluster
+
+    config = cluster.config_of(cfg)
+    if config is None or not jobs:
+        return
+    from sweep import doctor
+
+    for warning in doctor.expect_ready(config, jobs[0]):
+        print("\n  ".join([f"{cfg.name}: {line}" for line in doctor.told(warning)]), file=sys.stderr)
 
 
 def _plan(arguments: list[str]) -> int:
@@ -165,6 +180,37 @@ def _render(arguments: list[str]) -> int:
     written = cluster.write_manifests(cfg, job.plan, Path(folder))
     print(f"{len(written)} deployments written to {folder}; nothing was asked of a cluster", file=sys.stderr)
     return OK
+
+
+def _doctor(arguments: list[str]) -> int:
+    from sweep import cluster, composition, plan, predict
+    from sweep.backends import find
+
+    as_json = "--json" in arguments
+    cfg = composition.read([argument for argument in arguments if argument != "--json"])
+    if cfg is None:
+        return OK
+    config, grown = cluster.config_of(cfg), _expand(cfg)
+    if config is None:
+        said = f"operator database {predict.database_version()}" if cfg.backend == "simulated" else "nothing to ask"
+        print(json.dumps({"name": cfg.backend, "level": "ok", "message": said}) if as_json else f"ok  {said}")
+        return OK
+    from sweep import doctor
+    from sweep.backends.gke.readiness import Finding, Level
+
+    found, job = [], None
+    try:
+        job = cluster.one_job(cfg, plan.make(grown, sweep_id="not-yet", source=find(cfg.backend).source))
+    except UsageError as error:
+        found.append(Finding(name="chart", level=Level.ERROR, message=str(error)))
+    found += doctor.examine(config, job)
+    for finding in found:
+        if as_json:
+            print(json.dumps(asdict(finding)))
+        else:
+            first, *mend = doctor.told(finding)
+            print("\n          ".join([f"{finding.level:<8}  {first}", *mend]))
+    return MISTAKE if doctor.errors_in(found) else OK
 
 
 def _gc(arguments: list[str]) -> int:

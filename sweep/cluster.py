@@ -30,7 +30,7 @@ def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
     Raises:
         UsageError: the cluster cannot be reached, or refuses.
     """
-    if _config(cfg) is None:
+    if config_of(cfg) is None:
         return ()
     from sweep.backends.gke.objects import delete_job, live
 
@@ -58,6 +58,16 @@ def with_objects(cfg: SweepConfig, plan: Plan) -> list[Deployment]:
         *adopted,
         *(replace(made.deployment, objects=(_json(made.job), _json(made.config_map))) for made in rendered),
     ]
+
+
+def one_job(cfg: SweepConfig, plan: Plan) -> str | None:
+    """Return a Job of the plan as it would be created, as JSON; None where the backend makes none.
+
+    Raises:
+        UsageError: helm is missing, or refuses the values.
+    """
+    rendered = _render(cfg, plan.deployments[:1])
+    return _json(rendered[0].job) if rendered else None
 
 
 def write_manifests(cfg: SweepConfig, plan: Plan, folder: Path) -> list[Path]:
@@ -91,7 +101,7 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
     Raises:
         UsageError: the backend has no cluster, or it cannot be reached, or refuses.
     """
-    if _config(cfg) is None:
+    if config_of(cfg) is None:
         raise UsageError(f"the {cfg.backend} backend leaves nothing on a cluster: backend=gke")
     from sweep.backends.gke.objects import delete_job, live
 
@@ -103,7 +113,8 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
     return _ask(cfg, clean)
 
 
-def _config(cfg: SweepConfig) -> GkeBackend | None:
+def config_of(cfg: SweepConfig) -> GkeBackend | None:
+    """Return the backend's settings where it is a cluster."""
     return GkeBackend(**cfg.backend_config) if cfg.backend == "gke" else None
 
 
@@ -111,7 +122,7 @@ def _ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
     """Connect, ask and disconnect."""
     from sweep.backends.kubernetes import Cluster
 
-    config = _config(cfg)
+    config = config_of(cfg)
     assert config is not None
 
     async def ask() -> T:
@@ -128,7 +139,7 @@ def _ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
 
 
 def _render(cfg: SweepConfig, deployments: Sequence[Deployment]) -> list[chart.Rendered] | None:
-    config = _config(cfg)
+    config = config_of(cfg)
     if config is None:
         return None
     from sweep.backends.kubernetes import default_namespace

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,11 +70,16 @@ class LogLine:
 
 
 class Cluster:
-    """One API server and namespace; `connect` makes it, `close` ends it. Belongs to one event loop."""
+    """One API server and namespace; `connect` makes it, `close` ends it. Belongs to one event loop.
+
+    requests: how many were sent.
+    ahead_s: by how much our clock is ahead of the server's, by its first answer; it tells whole seconds.
+    """
 
     def __init__(self, access: _Access, namespace: str) -> None:
         self.namespace = namespace
         self.requests = 0
+        self.ahead_s: float | None = None
         self._access = access
         self._renewing = asyncio.Lock()
         connector = aiohttp.TCPConnector(limit=0, ssl=access.tls)  # each followed log holds a connection
@@ -100,6 +106,7 @@ class Cluster:
         *,
         body: str | None = None,
         params: Mapping[str, str] | None = None,
+        accept: str | None = None,
         patience_s: float = PATIENCE_S,
         trouble: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
@@ -109,6 +116,7 @@ class Cluster:
 
         Args:
             path: for example /api/v1/nodes; `{namespace}` in it is filled in.
+            accept: the form of the answer, where it is not the plain one.
             trouble: told why the request is tried again.
 
         Raises:
@@ -117,8 +125,11 @@ class Cluster:
         pauses, renewed, until = Pauses(), False, time.monotonic() + patience_s
         while True:
             try:
-                async with await self._send(method, path, params, body, aiohttp.ClientTimeout(REQUEST_S)) as answer:
+                timeout = aiohttp.ClientTimeout(REQUEST_S)
+                async with await self._send(method, path, params, body, timeout, accept) as answer:
                     text = await answer.read()
+                if self.ahead_s is None:
+                    self.ahead_s = _ahead_s(answer.headers.get("Date"))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 refused = ClusterError(f"{self._access.host} does not answer: {_said(error)}")
                 pause = pauses.next()
@@ -230,7 +241,13 @@ class Cluster:
                     answer.connection.transport.abort()
 
     async def _send(
-        self, method: str, path: str, params: Mapping[str, str] | None, body: str | None, timeout: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: str | None,
+        timeout: aiohttp.ClientTimeout,
+        accept: str | None = None,
     ) -> Any:
         if self._access.expires and self._access.expires - datetime.now(UTC) < RENEW_BEFORE:
             await self._renew()
@@ -238,6 +255,8 @@ class Cluster:
         headers = await self._access.headers()
         if body is not None:
             headers["Content-Type"] = "application/json"
+        if accept is not None:
+            headers["Accept"] = accept
         return self._session.request(
             method,
             self._access.host + path.replace("{namespace}", self.namespace),
@@ -367,6 +386,13 @@ def _refused(method: str, path: str, status: int, text: bytes) -> ClusterError:
     except (ValueError, KeyError, TypeError):
         message = text.decode("utf-8", "replace")[:300] or f"{method} {path}"
     return ClusterError(f"{message} (HTTP {status})", status)
+
+
+def _ahead_s(date: str | None) -> float | None:
+    try:
+        return (datetime.now(UTC) - parsedate_to_datetime(date or "")).total_seconds()
+    except (ValueError, TypeError):
+        return None
 
 
 def _said(error: BaseException) -> str:

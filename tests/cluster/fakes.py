@@ -6,6 +6,7 @@ a simulated report. Real pods with the real launcher are in test_real_node.py.
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import threading
@@ -91,9 +92,9 @@ class Logs:
                 for pod in json.loads(self._client.call("GET", path))["items"]:
                     name = pod["metadata"]["name"]
                     if name not in served:
-                        served.add(name)
                         self._serve(name, pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
-            except (OSError, RuntimeError):
+                        served.add(name)
+            except (OSError, RuntimeError, http.client.HTTPException):
                 continue  # the API server is being restarted
             except BaseException as error:
                 self.failed = error
@@ -102,21 +103,24 @@ class Logs:
     def _serve(self, pod: str, job: str) -> None:
         path = self._folder / f"{pod}.log"
         lines = self._lines.get(job, [])
-        if self._each_s:
+        if path.exists():
+            pass  # the API server was restarted before it took this
+        elif self._each_s:
             path.touch()
             threading.Thread(target=self._write_slowly, args=(path, lines), daemon=True).start()
         else:
             path.write_text("".join(map(_of_container, lines)))
-        self._client.call(
-            "POST",
-            f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{self._namespace}/logs",
-            {
-                "apiVersion": "kwok.x-k8s.io/v1alpha1",
-                "kind": "Logs",
-                "metadata": {"name": pod},
-                "spec": {"logs": [{"logsFile": str(path)}]},
-            },
-        )
+        logs = {
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "Logs",
+            "metadata": {"name": pod},
+            "spec": {"logs": [{"logsFile": str(path)}]},
+        }
+        try:
+            self._client.call("POST", f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{self._namespace}/logs", logs)
+        except RuntimeError as error:
+            if "AlreadyExists" not in str(error):  # its answer was lost
+                raise
 
     def _write_slowly(self, path: Path, lines: list[str]) -> None:
         with path.open("a") as file:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from sweep import doctor
 from sweep.backends import Ended, Event, PointDone, Stage, Started, Waiting
+from sweep.config import GkeBackend
 from tests.cluster.fakes import Logs, objects
 from tests.cluster.following import follow, of, planned, with_objects
 from tests.cluster.kit.cluster import Cluster
@@ -129,3 +131,25 @@ def test_a_queue_that_is_stopped_is_waited_for(cluster: Cluster, namespace: str,
     with Logs(cluster, namespace, deployments):
         (events,) = follow(deployments, config, at_once=go_on)
     assert events[-1] == Ended() and len(of(PointDone, events)) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ before a run
+
+
+def test_the_queue_and_its_quota_are_looked_at_before_a_run(cluster: Cluster, namespace: str, queue: Queue) -> None:
+    def judged(**values: object) -> list[tuple[str, str, str]]:
+        deployments, config = with_objects(planned(1), namespace, **values)
+        found = doctor.examine(GkeBackend(**config), deployments[0].objects[0])
+        return [(f.name, f.level, f.message) for f in found if f.name in ("queue", "quota", "priority")]
+
+    name = queue(4)
+    assert [(about, level) for about, level, _ in judged(queue=name)] == [("queue", "ok"), ("quota", "ok")]
+    (other,) = judged(queue="a5x")
+    assert other[:2] == ("queue", "error") and "there are a4x" in other[2]
+    (past,) = judged()
+    assert past[:2] == ("queue", "warning")
+    assert ("priority", "error") in [found[:2] for found in judged(queue=name, queuePriorityClass="no-such-class")]
+    cluster.kubectl("delete", "localqueue", name, "-n", namespace)
+    queue(2)
+    _, quota = judged(queue=name)
+    assert quota[:2] == ("quota", "error") and "would wait for ever" in quota[2]

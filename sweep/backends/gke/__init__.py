@@ -8,6 +8,7 @@ says what was measured, and the results volume, where there is one, has it too.
     volume.py       the results volume, read from here
     sight.py        what exists of a sweep, kept current by one watch a kind
     conditions.py   what Job, pod and Workload say, read: the one table of it
+    readiness.py    what a Job needs of its cluster, and whether it is there (sweep doctor)
     objects.py      what is ours on a cluster: names, labels, listing, deleting
 """
 

@@ -81,7 +81,8 @@ def read(
     about = _of_pod(pod)
     ended, why = _end_of(job, workload)
     if ended:
-        return Standing(stage=Stage.MEASURING, message=_joined(why, _cause(pod or lost)), ended=True, **about)
+        last = pod or lost
+        return Standing(stage=Stage.MEASURING, message=_joined(why, _cause(last)), ended=True, **_of_pod(last))
     if job is not None and _is(job, "Suspended"):
         message, broken = _queue(workload)
         return Standing(stage=Stage.QUEUED, message=message, broken=broken)

@@ -53,13 +53,19 @@ def annotation(thing: Object, name: str) -> str:
     return str((thing["metadata"].get("annotations") or {}).get(f"{LABEL}/{name}") or "")
 
 
-async def workloads_path(cluster: Cluster) -> str | None:
-    """Return where Kueue's Workloads are, in the version that this server prefers; None without Kueue."""
+async def kueue_path(cluster: Cluster, **how: Any) -> str | None:
+    """Return where Kueue's kinds are, in the version that this server prefers; None without Kueue."""
     try:
-        group = await unless_gone(cluster.request("GET", "/apis/kueue.x-k8s.io"))
+        group = await unless_gone(cluster.request("GET", "/apis/kueue.x-k8s.io", **how))
     except Gone:
         return None
-    return f"/apis/{group['preferredVersion']['groupVersion']}/namespaces/{{namespace}}/workloads"
+    return f"/apis/{group['preferredVersion']['groupVersion']}"
+
+
+async def workloads_path(cluster: Cluster) -> str | None:
+    """Return where Kueue's Workloads are; None without Kueue."""
+    path = await kueue_path(cluster)
+    return f"{path}/namespaces/{{namespace}}/workloads" if path else None
 
 
 async def delete_job(cluster: Cluster, name: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from sweep.errors import ReportError, UsageError
 from sweep.published import Published, read_files
 
 MOST_TAIL_BYTES = 64 * 1024
+ANSWER_S = 60
 
 
 def results_uri(config: Mapping[str, Any]) -> str | None:
@@ -26,16 +28,39 @@ def results_uri(config: Mapping[str, Any]) -> str | None:
     return uri or (f"gs://{bucket}" if bucket else None)
 
 
+def try_volume(uri: str, seconds: float) -> str | None:
+    """Write, read and delete a file; return what goes wrong, None where all is well."""
+    try:
+        files, root = _open(uri, seconds)
+        name = f"{root}/.sweep-doctor-{secrets.token_hex(4)}"
+        with files.open_output_stream(name) as file:
+            file.write(b"can be written")
+        with files.open_input_stream(name) as file:
+            said = file.read()
+        files.delete_file(name)
+    except (OSError, UsageError) as error:
+        return " ".join(str(error).split())
+    return None if said == b"can be written" else "what was written is not what is read"
+
+
+def _open(uri: str, seconds: float) -> tuple[Any, str]:
+    """Open a volume; one on the network is asked for at most so many seconds (pyarrow itself would try 15 minutes)."""
+    from pyarrow import fs
+
+    if uri.startswith("gs://") and "retry_limit_seconds" not in uri:
+        uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={max(1, round(seconds))}"
+    try:
+        files, root = fs.FileSystem.from_uri(uri)
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise UsageError(f"the results volume {uri.partition('?')[0]} cannot be used: {error}") from error
+    return files, root
+
+
 class Volume:
     """One sweep's folder on the results volume."""
 
     def __init__(self, uri: str, sweep_id: str) -> None:
-        from pyarrow import fs
-
-        try:
-            self._files, root = fs.FileSystem.from_uri(uri)
-        except (ValueError, OSError, NotImplementedError) as error:
-            raise UsageError(f"the results volume {uri} cannot be used: {error}") from error
+        self._files, root = _open(uri, ANSWER_S)
         self._folder = f"{root}/{sweep_id}"
 
     def read(self, key: tuple[str, int, int]) -> Published | None:
