@@ -244,17 +244,26 @@ def _take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[
 
 
 def _status(arguments: list[str]) -> int:
-    from sweep import composition, summary
+    from sweep import cluster, composition, summary
 
     cfg = composition.read(arguments)
     if cfg is None:
         return OK
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results, _sweep_id(results))
-    if not results.table_dir.is_dir():
-        print(f"{results.folder}: nothing yet, {len(job.plan.attempts):,} to do")
-        return INCOMPLETE
-    summary.print_status(job.plan, results.load(), holder=results.holder(), folder=results.folder)
+    sweep_id = _sweep_id(results)
+    try:
+        live = cluster.look(cfg, sweep_id) if results.sweep_file.exists() else ()
+        trouble = None
+    except UsageError as error:
+        live, trouble = (), error
+    job = _job(cfg, _expand(cfg), results, sweep_id, held=live)
+    frame = results.load() if results.table_dir.is_dir() else None
+    summary.print_status(job.plan, frame, holder=results.holder(), folder=results.folder)
+    if live:
+        kept = cluster.results_uri(cfg)
+        summary.print_live(live, kept_by=kept)
+    if trouble is not None:
+        raise UsageError(f"what runs cannot be seen: {trouble}")
     return OK if not job.plan.attempts else INCOMPLETE
 
 

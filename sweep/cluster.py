@@ -18,7 +18,7 @@ from sweep.errors import ClusterError, UsageError
 from sweep.plan import Deployment, Plan, job_name
 
 if TYPE_CHECKING:
-    from sweep.backends.gke.objects import Live
+    from sweep.backends.gke import Live
     from sweep.backends.kubernetes import Cluster
 
 T = TypeVar("T")
@@ -32,16 +32,32 @@ def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
     """
     if config_of(cfg) is None:
         return ()
-    from sweep.backends.gke.objects import delete_job, live
+    from sweep.backends.gke import delete_job, live
 
-    async def look(cluster: Cluster) -> list[Live]:
+    async def take(cluster: Cluster) -> list[Live]:
         found = await live(cluster, sweep_id)
         for deployment in found:
             if not deployment.whole and not deployment.standing.ended:  # a driver was killed between Job and ConfigMap
                 await delete_job(cluster, deployment.job)
         return [deployment for deployment in found if deployment.whole]
 
-    return _ask(cfg, look)
+    return _ask(cfg, take)
+
+
+def look(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
+    """Return what of the sweep exists on the cluster and how far it is, and change nothing.
+
+    Raises:
+        UsageError: the cluster cannot be reached, or refuses.
+    """
+    if config_of(cfg) is None:
+        return ()
+    from sweep.backends.gke import how_far, live
+
+    async def ask(cluster: Cluster) -> list[Live]:
+        return await how_far(cluster, await live(cluster, sweep_id))
+
+    return _ask(cfg, ask)
 
 
 def with_objects(cfg: SweepConfig, plan: Plan) -> list[Deployment]:
@@ -103,7 +119,7 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
     """
     if config_of(cfg) is None:
         raise UsageError(f"the {cfg.backend} backend leaves nothing on a cluster: backend=gke")
-    from sweep.backends.gke.objects import delete_job, live
+    from sweep.backends.gke import delete_job, live
 
     async def clean(cluster: Cluster) -> list[str]:
         names = [deployment.job for deployment in await live(cluster, sweep_id)]
@@ -111,6 +127,13 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
         return names
 
     return _ask(cfg, clean)
+
+
+def results_uri(cfg: SweepConfig) -> str | None:
+    """Return where this machine reads the results volume; None where there is none."""
+    from sweep.backends.gke import results_uri
+
+    return results_uri(cfg.backend_config) if config_of(cfg) is not None else None
 
 
 def config_of(cfg: SweepConfig) -> GkeBackend | None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweep.backends import Stage
 from sweep.matrix import Reason
 from sweep.plan import Plan
 from sweep.point import SETTINGS, Point
+from sweep.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sweep.backends.gke import Live
 
 SHOWN_POINTS = 6
 """Points that `plan` lists at each end of the order."""
@@ -112,13 +117,44 @@ def _label(point: Point, plan: Plan) -> str:
     return f"{point.model} {point.label()}" if several else point.label()
 
 
-def print_status(plan: Plan, frame: Any, *, holder: str | None, folder: Path) -> None:
-    """Print what is done, failed (why) and to do."""
-    print(f"{folder}: {plan.done:,} done, {len(plan.attempts):,} to do", end="")
+def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: Path) -> None:
+    """Print what is done, failed (why) and to do; `frame` is None as long as there is no table."""
+    so_far = "nothing yet" if frame is None else f"{plan.done:,} done"
+    print(f"{folder}: {so_far}, {len(plan.attempts):,} to do", end="")
     print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "")
     print(f"running: {holder}" if holder else "no run holds this table")
-    mine = frame[frame["point_id"].isin(list(plan.points))]
-    print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")
+    if frame is not None:
+        mine = frame[frame["point_id"].isin(list(plan.points))]
+        print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")
+
+
+def print_live(deployments: Sequence[Live], *, kept_by: str | None) -> None:
+    """Print what is on the cluster: each deployment with its stage, node, age, and what it waits for or measures."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    now = datetime.now(UTC)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("Job", "stage", "node", "age", "points", "what"):
+        table.add_column(column, justify="right" if column in ("age", "points") else "left", overflow="fold")
+    for live in sorted(deployments, key=lambda live: (live.standing.ended, list(Stage).index(live.standing.stage))):
+        standing = live.standing
+        stage, message = ("ended", standing.message) if standing.ended else (str(standing.stage), standing.message)
+        if not live.whole and not standing.ended:
+            message = "its ConfigMap is missing: a driver was killed as it made it; the same command makes it again"
+        age = duration((now - live.since).total_seconds())
+        table.add_row(live.job, stage, standing.node or "", age, str(len(live.attempts)), escape(message))
+    console = _console()
+    console.print(table)
+    if any(live.standing.ended for live in deployments):
+        console.print("What has ended is collected by the same command.")
+    if kept_by is None:
+        console.print(
+            "Without backend.bucket or backend.results_uri the pods' logs are all there is: what a pod that is deleted"
+            " told nobody is measured again.",
+            soft_wrap=True,
+        )
 
 
 def without_a_number(frame: Any) -> list[str]:

@@ -41,6 +41,7 @@ RESTART_S = 60.0
 CANCEL_S = 60.0
 ANSWER_S = 300.0
 """An actor that does not answer for so long is killed and replaced; each question waits POLL_S at most."""
+GO_ON = "go on: the same command collects what they measure, sweep gc ends them"
 FATAL_DEATHS = 2
 """So many deaths of an actor at one attempt alone, and that attempt is failed."""
 
@@ -195,13 +196,17 @@ def run(
                     drive.turn(member, asked.pop(member), answered=ref in ready)
         if stopped.is_set():
             drive.collect()
+            left = sum(len(member.carries) for member in members)
             if cancel_on_interrupt:
                 drive.cancel()
         for member in members:
             api.kill(member.actor)
         if stopped.is_set():
             kept = sum(drive.counts.values())
-            raise Interrupted(f"interrupted; {kept} rows of this run are kept, the same command continues")
+            said = f"interrupted; {kept} rows of this run are kept, the same command continues"
+            if left and not in_process:
+                said += f"; {left} deployments " + ("were deleted" if cancel_on_interrupt else GO_ON)
+            raise Interrupted(said)
     return drive.counts
 
 

@@ -9,7 +9,8 @@ says what was measured, and the results volume, where there is one, has it too.
     sight.py        what exists of a sweep, kept current by one watch a kind
     conditions.py   what Job, pod and Workload say, read: the one table of it
     readiness.py    what a Job needs of its cluster, and whether it is there (sweep doctor)
-    objects.py      what is ours on a cluster: names, labels, listing, deleting
+    stock.py        what of a sweep exists, seen once
+    objects.py      what is ours on a cluster: names, labels, deleting, what was seen of it
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from typing import Any, ClassVar
 
 from sweep.backends import Ended, Event
 from sweep.backends.gke.course import Course
-from sweep.backends.gke.objects import Live, delete_job, live
+from sweep.backends.gke.objects import delete_job
 from sweep.backends.gke.sight import Sight
+from sweep.backends.gke.stock import Live, how_far, live
 from sweep.backends.gke.volume import Volume, results_uri
 from sweep.backends.kubernetes import Cluster
 from sweep.errors import ClusterError
 from sweep.plan import Deployment, job_name
 from sweep.table import Source
 
-__all__ = ["Gke", "Live", "delete_job", "live", "results_uri"]
+__all__ = ["Gke", "Live", "delete_job", "how_far", "live", "results_uri"]
 
 
 class Gke:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweep.backends import AttemptKey, Stage
+from sweep.backends import Stage
 from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
 from sweep.backends.kubernetes import Cluster, Object
 from sweep.errors import ClusterError
-from sweep.published import key_of
 
 LABEL = "trtllm-bench.sweep"
 JOBS, PODS = "/apis/batch/v1/namespaces/{namespace}/jobs", "/api/v1/namespaces/{namespace}/pods"
@@ -128,64 +126,3 @@ def job_of(pod: Object) -> str:
 def uid_of(workload: Object) -> str:
     """Return the uid of a Workload's Job."""
     return str((workload["metadata"].get("labels") or {}).get(JOB_UID) or "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """A deployment that exists on the cluster.
-
-    attempts: what it measures, in order.
-    whole: its ConfigMap is there too; without it the pod never begins.
-    """
-
-    deployment_id: str
-    job: str
-    attempts: tuple[AttemptKey, ...]
-    standing: Standing
-    whole: bool
-
-
-async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
-    """Return what of a sweep exists on the cluster, ended Jobs too.
-
-    Raises:
-        ClusterError: it cannot be read.
-    """
-    ours = {"labelSelector": of_sweep(sweep_id)}
-    jobs, pods, maps, workloads = await asyncio.gather(
-        *(cluster.request("GET", path, params=ours) for path in (JOBS, PODS, CONFIG_MAPS)),
-        _list_workloads(cluster),
-    )
-    assert jobs is not None
-    assert pods is not None
-    assert maps is not None
-    seen = Seen.of(jobs["items"], pods["items"], None if workloads is None else workloads["items"])
-    whole = {made["metadata"]["name"] for made in maps["items"]}
-    return [
-        Live(
-            deployment_id=str((job["metadata"].get("labels") or {}).get(f"{LABEL}/deployment-id") or name),
-            job=name,
-            attempts=tuple(_keys(annotation(job, "attempts"))),
-            standing=seen.standing(name),
-            whole=name in whole,
-        )
-        for name, job in seen.jobs.items()
-    ]
-
-
-async def _list_workloads(cluster: Cluster) -> dict[str, Any] | None:
-    """Return Kueue's Workloads; None without Kueue, or without the right to see them."""
-    path = await workloads_path(cluster)
-    try:
-        return await cluster.request("GET", path, params={"labelSelector": JOB_UID}) if path else None
-    except ClusterError as error:
-        if error.status == 403:
-            return None
-        raise
-
-
-def _keys(said: str) -> Iterable[AttemptKey]:
-    for word in said.split():
-        point_id, _, attempt = word.partition(":")
-        with contextlib.suppress(ValueError):
-            yield key_of(point_id, attempt)

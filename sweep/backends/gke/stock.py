@@ -1,0 +1,123 @@
+"""What of a sweep exists on the cluster, seen once: for who takes it over, removes it or only asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sweep.backends import AttemptKey, Stage
+from sweep.backends.gke.conditions import CONTAINER, Standing
+from sweep.backends.gke.objects import (
+    CONFIG_MAPS,
+    JOB_UID,
+    JOBS,
+    LABEL,
+    PODS,
+    Seen,
+    annotation,
+    of_sweep,
+    workloads_path,
+)
+from sweep.backends.kubernetes import Cluster, Object
+from sweep.errors import ClusterError
+from sweep.published import RESULT, STEP, key_of, read_step
+
+LOGS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A deployment that exists on the cluster.
+
+    attempts: what it measures, in order.
+    since: when its Job was made.
+    whole: its ConfigMap is there too; without it the pod never begins.
+    """
+
+    deployment_id: str
+    job: str
+    attempts: tuple[AttemptKey, ...]
+    since: datetime
+    standing: Standing
+    whole: bool
+
+
+async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
+    """Return what of a sweep exists on the cluster, ended Jobs too.
+
+    Raises:
+        ClusterError: it cannot be read.
+    """
+    ours = {"labelSelector": of_sweep(sweep_id)}
+    jobs, pods, maps, workloads = await asyncio.gather(
+        *(cluster.request("GET", path, params=ours) for path in (JOBS, PODS, CONFIG_MAPS)),
+        _list_workloads(cluster),
+    )
+    assert jobs is not None
+    assert pods is not None
+    assert maps is not None
+    seen = Seen.of(jobs["items"], pods["items"], None if workloads is None else workloads["items"])
+    whole = {made["metadata"]["name"] for made in maps["items"]}
+    return [
+        Live(
+            deployment_id=str((job["metadata"].get("labels") or {}).get(f"{LABEL}/deployment-id") or name),
+            job=name,
+            attempts=tuple(_keys(annotation(job, "attempts"))),
+            since=_made_at(job),
+            standing=seen.standing(name),
+            whole=name in whole,
+        )
+        for name, job in seen.jobs.items()
+    ]
+
+
+async def _list_workloads(cluster: Cluster) -> dict[str, Any] | None:
+    """Return Kueue's Workloads; None without Kueue, or without the right to see them."""
+    path = await workloads_path(cluster)
+    try:
+        return await cluster.request("GET", path, params={"labelSelector": JOB_UID}) if path else None
+    except ClusterError as error:
+        if error.status == 403:
+            return None
+        raise
+
+
+def _keys(said: str) -> Iterable[AttemptKey]:
+    for word in said.split():
+        point_id, _, attempt = word.partition(":")
+        with contextlib.suppress(ValueError):
+            yield key_of(point_id, attempt)
+
+
+def _made_at(job: Object) -> datetime:
+    return datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+
+
+async def how_far(cluster: Cluster, deployments: Sequence[Live]) -> list[Live]:
+    """Return the deployments, those that run with the point that their log has come to."""
+    few = asyncio.Semaphore(LOGS_AT_ONCE)
+
+    async def look(deployment: Live) -> Live:
+        standing = deployment.standing
+        if standing.pod is None or not standing.readable or standing.ended:
+            return deployment
+        current, done = None, set()
+        async with few:
+            with contextlib.suppress(ClusterError):
+                async for line in cluster.log_lines(standing.pod, CONTAINER, follow=False):
+                    if line.text.startswith(STEP):
+                        current = read_step(line.text)
+                    elif line.text.startswith(RESULT) and current is not None:
+                        done.add(current)
+        if current not in deployment.attempts:
+            return deployment
+        number = deployment.attempts.index(current) + 1
+        message = f"point {number} of {len(deployment.attempts)}, {len(done)} published"
+        said = "; ".join(text for text in (message, standing.message) if text)
+        return replace(deployment, standing=replace(standing, stage=Stage.MEASURING, message=said))
+
+    return list(await asyncio.gather(*map(look, deployments)))
