@@ -122,7 +122,8 @@ def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: P
     so_far = "nothing yet" if frame is None else f"{plan.done:,} done"
     print(f"{folder}: {so_far}, {len(plan.attempts):,} to do", end="")
     print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "")
-    print(f"running: {holder}" if holder else "no run holds this table")
+    if frame is not None or holder:
+        print(f"running: {holder}" if holder else "no run holds this table")
     if frame is not None:
         mine = frame[frame["point_id"].isin(list(plan.points))]
         print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")

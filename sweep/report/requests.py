@@ -74,7 +74,8 @@ def parse_requests(said: Sequence[Mapping[str, Any]]) -> Report:
 
 
 def _record(said: Any, number: int) -> tuple[int, ...]:
-    values = tuple(said.get(key, 0) for key in _KEYS) if isinstance(said, Mapping) else ()
+    whole = isinstance(said, Mapping) and set(_KEYS[:5]) <= said.keys()
+    values = tuple(said.get(key, 0) for key in _KEYS) if whole else ()
     if not values or any(type(value) is not int or abs(value) > LONGEST_NS for value in values):
         raise ReportError(f"per-request record {number} is damaged")
     inputs, outputs, start, first, end, steps = values

@@ -144,6 +144,14 @@ def test_records_of_another_run_disagree(key: str) -> None:
     assert all(what.startswith(("JSON and records disagree", "and ")) for what in found.disagreements)
 
 
+@pytest.mark.parametrize("key", ["end_timestamp", "num_total_output_tokens"])
+def test_a_record_that_lacks_a_number_is_a_problem(key: str) -> None:
+    said = records()
+    del said[1][key]
+    found = weigh(requests=json.dumps(said))
+    assert found.report is None and "record 1 is damaged" in (found.problem or "")
+
+
 def test_a_cut_account_is_a_problem() -> None:
     found = weigh(report=JSON[:-20], log=io.BytesIO(TEXT))
     assert found.report is not None
