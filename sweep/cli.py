@@ -98,7 +98,8 @@ def _run(arguments: list[str]) -> int:
             if not results.sweep_file.exists() and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
             sweep_id = results.open_or_create()
-            job = _job(cfg, grown, results, sweep_id, held=cluster.take_stock(cfg, sweep_id))
+            held, nodes = cluster.take_stock(cfg, sweep_id), cluster.nodes_by_quota(cfg)
+            job = _job(cfg, grown, results, sweep_id, held=held, nodes=nodes)
             if job.plan.attempts:
                 _carry(cfg, job, results, ray)
             else:
@@ -151,7 +152,7 @@ def _expect_ready(cfg: SweepConfig, jobs: Sequence[str]) -> None:
 
 
 def _plan(arguments: list[str]) -> int:
-    from sweep import composition, summary
+    from sweep import cluster, composition, summary
 
     as_json = "--json" in arguments
     cfg = composition.read([argument for argument in arguments if argument != "--json"])
@@ -163,6 +164,8 @@ def _plan(arguments: list[str]) -> int:
         print(json.dumps(summary.plan_as_data(job.plan)))
     else:
         summary.print_plan(job.plan, cfg.name, job.source)
+        if cluster.config_of(cfg) is not None and cfg.run.nodes is None:
+            print("\nrun.nodes is not given: shown for one node; a run takes as many as its queue has quota for.")
     return OK
 
 
@@ -301,8 +304,13 @@ def _job(
     results: Results,
     sweep_id: str,
     held: Sequence[Held] = (),
+    nodes: int | None = None,
 ) -> _Job:
-    """Plan what is not in the table yet; what is `held` by the cluster is taken over."""
+    """Plan what is not in the table yet.
+
+    held: what exists on the cluster, and is taken over.
+    nodes: over how many to spread where the configuration does not say.
+    """
     from sweep import backends, plan, predict, simulate
     from sweep.table import Source
 
@@ -319,7 +327,7 @@ def _job(
         history=history,
         source=source,
         repeats=cfg.run.repeats,
-        nodes=cfg.run.nodes or (actors if source == Source.SIMULATED else 1),
+        nodes=cfg.run.nodes or (actors if source == Source.SIMULATED else nodes or 1),
         max_points_per_deployment=cfg.run.max_points_per_deployment,
         held=held,
     )
@@ -400,7 +408,9 @@ def _import(arguments: list[str]) -> int:
     pattern = None if said.pattern is None else importing.Pattern.of(said.pattern)
     with tempfile.TemporaryDirectory(prefix="sweep-import-") as folder:
         paths = [Path(file) if file != "-" else _standard_input(Path(folder)) for file in said.files]
-        runs, unreadable, passed_over = importing.find_runs(paths)
+        runs, unreadable, passed_over = importing.find_runs(paths, Path(folder) / "unpacked")
+        for run in runs:  # what came by standard input lies in no folder of the user's
+            run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
         imported = [item for run in runs for item in importing.read_run(run, given, pattern)]
         rows, known = [item.row() for item in imported], 0
         if said.into is not None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -16,6 +16,7 @@ from sweep import chart
 from sweep.config import GkeBackend, SweepConfig
 from sweep.errors import ClusterError, UsageError
 from sweep.plan import Deployment, Plan, job_name
+from sweep.point import GPUS
 
 if TYPE_CHECKING:
     from sweep.backends.gke import Live
@@ -58,6 +59,41 @@ def look(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
         return await how_far(cluster, await live(cluster, sweep_id))
 
     return _ask(cfg, ask)
+
+
+def nodes_by_quota(cfg: SweepConfig) -> int | None:
+    """Return over how many nodes the queue's quota lets a sweep spread; None where it is said, or cannot be seen.
+
+    Raises:
+        UsageError: the cluster cannot be reached.
+    """
+    config = config_of(cfg)
+    if config is None or config.queue is None or cfg.run.nodes is not None:
+        return None
+    from sweep.backends.gke import readiness
+
+    queue = config.queue
+    per_node = min(GPUS[str(part.settings["gpu"])].per_node for part in cfg.parts)
+
+    async def ask(cluster: Cluster) -> int | None:
+        found = await _cluster_queue(cluster, queue)
+        return None if found is None else max(1, int(readiness.quotas(found).get(readiness.GPU, 0) // per_node))
+
+    return _ask(cfg, ask)
+
+
+async def _cluster_queue(cluster: Cluster, queue: str) -> dict[str, Any] | None:
+    """Return the ClusterQueue of a LocalQueue; None where it is not there or may not be seen."""
+    from sweep.backends.gke.objects import kueue_path
+
+    try:
+        kueue = await kueue_path(cluster)
+        local = await cluster.request("GET", f"{kueue}/namespaces/{{namespace}}/localqueues/{queue}")
+        return await cluster.request("GET", f"{kueue}/clusterqueues/{local['spec']['clusterQueue']}")
+    except ClusterError as error:
+        if error.status in (403, 404):
+            return None
+        raise
 
 
 def with_objects(cfg: SweepConfig, plan: Plan) -> list[Deployment]:

@@ -30,7 +30,8 @@ number of GPUs and print other limits than those in force."""
 class Run:
     """`run.*`: how the points are spread and repeated.
 
-    nodes: over how many nodes the points are spread; None is one, or one per actor for the simulated backend.
+    nodes: over how many nodes the points are spread; None is what the queue has quota for, else one; one per actor for
+        the simulated backend.
     repeats: independent measurements of each point.
     max_points_per_deployment: the most that one start measures; None is no limit.
     """

@@ -48,6 +48,77 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
     return command
 
 
+# --------------------------------------------------------------------------------------------------------- logs of pods
+
+
+def told(point: str, *, with_report: bool = True, **said: Any) -> str:
+    """Return a line as launchers/publish.py writes it into the log of a pod."""
+    about = {
+        "point": point,
+        "attempt": "1-1",
+        "exit_code": 0,
+        "outcome": "ended",
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "ended_at": "2026-01-01T00:10:00+00:00",
+        "report": json.loads(STREAMING.read_text()) if with_report else None,
+        "environment": {"node": "a4x-7", "load_s": 12.5, "gpu_name": "NVIDIA GB200"},
+        "log_tail": "the end\n",
+    }
+    return f"SWEEP_RESULT {json.dumps(about | said)}\n"
+
+
+OOM = {
+    "with_report": False,
+    "exit_code": 1,
+    "log_tail": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n",
+}
+
+
+@pytest.mark.parametrize("before", ["", "[pod/bench-x/bench] ", "2026-01-01T00:10:00.123456789Z "])
+def test_each_result_in_the_log_of_a_pod_is_a_row(run: Any, tmp_path: Path, before: str) -> None:
+    log = tmp_path / "pod.log"
+    lines = [
+        "SWEEP_STEP weights\n",
+        "SWEEP_STEP point a 1-1\n",
+        told("a"),
+        "SWEEP_STEP point b 1-1\n",
+        told("b", **OOM),
+    ]
+    log.write_text("".join(before + line for line in lines))
+    said = run("--json", "--set", "concurrency=64", log)
+    good, bad = said.rows
+    assert said.code == 0
+    assert (good["status"], good["output_tput_tps"], good["concurrency"]) == ("ok", 6168.046983341929, 64)
+    assert (good["node"], good["load_s"], good["started_at"]) == ("a4x-7", 12.5, "2026-01-01 00:00:00+00:00")
+    assert (bad["status"], bad["failure_kind"], bad["exit_code"]) == ("failed", "oom", 1)
+    assert [Path(row["imported_from"]).name for row in said.rows] == ["pod.log#a:1-1", "pod.log#b:1-1"]
+
+
+def test_the_lines_alone_are_enough_and_land_in_a_table_once(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((told("a") + told("b", **OOM)).encode())))
+        assert run("--into", tmp_path / "table", "-").code == 0
+    rows = load(str(tmp_path / "table"))
+    assert sorted(rows["status"]) == ["failed", "ok"]
+    assert len(list((tmp_path / "table").rglob("report.json"))) == 1
+
+
+def test_what_cannot_be_read_of_a_pods_log_is_told(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "pod.log"
+    log.write_text(told("a")[:500] + "\n" + told("b", with_report=False, report_too_long=True) + told("c"))
+    said = run("--json", log)
+    assert said.code == 3 and len(said.rows) == 1
+    assert "line 1: a SWEEP_RESULT line is no JSON" in said.err and "line 2: the report was too long" in said.err
+
+
+def test_a_pod_that_told_of_no_point_is_a_failure_like_any_log(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "pod.log"
+    log.write_text("SWEEP_STEP weights\nhuggingface_hub.errors.GatedRepoError: 401 Client Error.\n")
+    assert run("--json", log).row["status"] == "failed"
+
+
 # --------------------------------------------------------------------------------------------------------- single files
 
 

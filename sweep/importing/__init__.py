@@ -1,6 +1,7 @@
 """Files that people already have become rows: reports, logs, per-request records; packed or not, alone or in folders.
 
     files.py      which files there are, and which are of one run
+    podlogs.py    the log of a pod of ours holds many runs
     settings.py   what a report does not state: given, in the file's name, or null
     runs.py       one run's files become one outcome
     tables.py     rows land in a table, or are made again from its raw/
@@ -8,9 +9,10 @@
 Each run is judged as one of our own: what was given counts as asked for, and the evidence is held against itself.
 """
 
-from sweep.importing.files import FileKind, Run, find_runs
+from sweep.importing.files import find_runs
 from sweep.importing.runs import Imported, read_run
 from sweep.importing.settings import Pattern, parse_setting
 from sweep.importing.tables import add_to, reparse
+from sweep.importing.value import FileKind, Run
 
 __all__ = ["FileKind", "Imported", "Pattern", "Run", "add_to", "find_runs", "parse_setting", "read_run", "reparse"]

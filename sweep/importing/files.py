@@ -7,51 +7,32 @@ results/NAME/raw).
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
 
+from sweep.importing import podlogs
+from sweep.importing.value import FileKind, Run, open_file, read_file
+from sweep.published import RESULT, STEP
 from sweep.report.requests import are_records
 from sweep.report.serving import is_serving
 
 HEAD_BYTES = 64 << 10
 MOST_ZEROS = 0.01
 """Share of zero bytes that a log may have in it, of a tool that went wrong."""
-MOST_JSON_BYTES = 1 << 30
 SUFFIXES = frozenset(".json .txt .log .out .err .request_json .output_json .iteration_log .jsonl".split())
 """Files of a folder that are looked at; a file that is named itself may be called anything."""
-
-
-class FileKind(Enum):
-    """What a file holds. Of the last three alone no row can be made."""
-
-    REPORT = "report"
-    LOG = "log"
-    REQUESTS = "requests"
-    ITERATIONS = "iterations"
-    ENVIRONMENT = "environment"
-    OUTPUTS = "outputs"
 
 
 class Unreadable(Exception):
     """A file of which nothing can be made, and why."""
 
 
-@dataclass(slots=True)
-class Run:
-    """The files of one run; `named` are those that each become a row."""
-
-    files: dict[FileKind, Path] = field(default_factory=dict)
-    named: list[Path] = field(default_factory=list)
-
-
-def find_runs(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str], int]:
+def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Path, str], int]:
     """Return the runs, the files that cannot be read and why, and how many files of folders were passed over.
+
+    unpacked: an empty folder for what is taken out of the logs of pods; it must outlive the runs.
 
     A file that is named is a row of its own, unless it only belongs to a report (per-request records, steps). Of a
     folder each run is one row.
@@ -59,6 +40,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str], int]:
     runs: dict[tuple[Path, str], Run] = {}
     unreadable: dict[Path, str] = {}
     passed_over = 0
+    of_pods: list[Run] = []
     for path in paths:
         named = not path.is_dir()
         for file in [path] if named else sorted(p for p in path.rglob("*") if p.is_file()):
@@ -70,6 +52,14 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str], int]:
             except Unreadable as error:
                 unreadable[file] = str(error)
                 continue
+            if kind is FileKind.POD_LOG:
+                told, damaged = podlogs.unpack(file, unpacked / f"{len(of_pods)}")
+                if damaged:
+                    unreadable[file] = "; ".join(damaged)
+                if told or damaged:
+                    of_pods += told
+                    continue
+                kind = FileKind.LOG  # its pod ended before it told of a point
             run = runs.setdefault(_run_of(file), Run())
             is_row = kind in (FileKind.REPORT, FileKind.LOG) and (named or not run.named)
             if file in run.named or (not named and kind in run.files):
@@ -82,7 +72,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], dict[Path, str], int]:
             run.named.append(run.files[FileKind.REQUESTS])  # every metric follows from them
     alone = [file for run in runs.values() if not run.named for file in run.files.values()]
     unreadable |= dict.fromkeys(alone, "it belongs to a report, which is not here")
-    return [run for run in runs.values() if run.named], unreadable, passed_over
+    return [*(run for run in runs.values() if run.named), *of_pods], unreadable, passed_over
 
 
 def kind_of(path: Path) -> FileKind:
@@ -108,7 +98,7 @@ def kind_of(path: Path) -> FileKind:
         return _kind_of_json(path, cut_is=FileKind.REPORT)
     if re.match(rb"\[\s*\{", start):
         return _kind_of_json(path, cut_is=FileKind.REQUESTS)
-    return FileKind.LOG
+    return FileKind.POD_LOG if STEP.encode() in head or RESULT.encode() in head else FileKind.LOG
 
 
 def _kind_of_json(path: Path, cut_is: FileKind) -> FileKind:
@@ -128,16 +118,6 @@ def _kind_of_json(path: Path, cut_is: FileKind) -> FileKind:
 
 def _is_step(line: bytes) -> bool:
     return b"iterLatencyMS" in line or (b"kvCacheStats" in line and b"iter" in line)
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open a file, unpacked if it is a .gz."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
-def read_file(path: Path) -> bytes:
-    with open_file(path) as file:
-        return file.read(MOST_JSON_BYTES)
 
 
 def plain_name(path: Path) -> Path:

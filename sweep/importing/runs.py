@@ -7,13 +7,16 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sweep.importing.files import FileKind, Run, open_file, read_file
+from sweep.errors import ReportError
 from sweep.importing.settings import Pattern, settings_of
+from sweep.importing.value import FileKind, Run, open_file, read_file
 from sweep.outcome import conclude
 from sweep.point import SETTINGS
+from sweep.published import Published, read_files
 from sweep.report import Evidence, weigh
 from sweep.table import Outcome, Source, columns_of, imported_row
 
@@ -31,6 +34,8 @@ class Imported:
     outcome: Outcome
     environment: Mapping[str, Any]
     source: Source
+    started_at: datetime | None
+    ended_at: datetime | None
     report_text: str | None
     requests_text: str | None
     log_excerpt: str
@@ -42,6 +47,8 @@ class Imported:
             outcome=self.outcome,
             source=self.source,
             environment=self.environment,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
             **{"log_path": str(self.named)} | of_table,
         )
 
@@ -57,10 +64,19 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
     requests = text_of(run.files, FileKind.REQUESTS)
     evidence = read_evidence(run.files, report=report, requests=requests)
     environment, asked_before = read_environment(run.files.get(FileKind.ENVIRONMENT))
+    end = _end_of(run.files.get(FileKind.ENVIRONMENT))
     for named in run.named:
         asked = {**asked_before, **(pattern.settings(named) if pattern is not None else {}), **given}
         settings = {**(settings_of(evidence.report) if evidence.report is not None else {}), **asked}
-        outcome = conclude(settings, evidence, log=lines_of(run.files.get(FileKind.LOG)), environment=environment)
+        outcome = conclude(
+            settings,
+            evidence,
+            log=lines_of(run.files.get(FileKind.LOG)),
+            environment=environment,
+            started_at=None if end is None else end.started_at,
+            exit_code=None if end is None else end.exit_code,
+            state=None if end is None else end.state,
+        )
         version = "" if evidence.report is None else evidence.report.version or ""
         yield Imported(
             named=named,
@@ -69,6 +85,8 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
             outcome=outcome,
             environment=environment | {"imported_from": str(named)},
             source=Source.SIMULATED if version.startswith(SIMULATED_VERSION) else Source.MEASURED,
+            started_at=None if end is None else end.started_at,
+            ended_at=None if end is None else end.ended_at,
             report_text=report,
             requests_text=requests,
             log_excerpt="" if evidence.log is None else evidence.log.excerpt,
@@ -100,6 +118,16 @@ def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]
     given = said.get("settings")
     settings = {n: SETTINGS[n].check(v) for n, v in given.items() if n in SETTINGS} if isinstance(given, dict) else {}
     return columns_of(said), settings
+
+
+def _end_of(path: Path | None) -> Published | None:
+    """Return how a pod of ours says that the attempt ended; None where it was no pod of ours."""
+    if path is None:
+        return None
+    try:
+        return read_files(read_file(path).decode("utf-8", "replace"), None, "")
+    except ReportError:
+        return None
 
 
 def text_of(files: Mapping[FileKind, Path], kind: FileKind) -> str | None:

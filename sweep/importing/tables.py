@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sweep.importing.files import FileKind
 from sweep.importing.runs import Imported, lines_of, read_environment, read_evidence, text_of
 from sweep.importing.settings import settings_of
+from sweep.importing.value import FileKind
 from sweep.outcome import VAGUE, conclude
 from sweep.point import SETTINGS, Model
 from sweep.table import Outcome, Results, Source, Status, remade_row
@@ -18,7 +19,8 @@ def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[st
     """Append the rows to a table, with their evidence; return them and how many were in it already.
 
     A run is the same as one before if it took as long, to the printed digits, for as many requests; a failed one if it
-    comes from the same file with the same message. The same settings again are the next repeat of the point.
+    comes from the same file, with the same message and beginning. The same settings again are the next repeat of the
+    point.
     """
     with results.lock():
         sweep_id = results.open_or_create()
@@ -48,13 +50,16 @@ def _plain(value: Any) -> Any:
 class _Known:
     """The runs that a table holds."""
 
-    COLUMNS = ("point_id", "source", "repeat", "status", "bench_s", "effective_num_requests", "imported_from")
+    COLUMNS = (
+        *("point_id", "source", "repeat", "status", "bench_s", "effective_num_requests"),
+        *("imported_from", "failure_message", "started_at"),
+    )
 
     def __init__(self, results: Results) -> None:
         self._durations: set[tuple[int, int]] = set()
-        self._failures: set[tuple[str, str]] = set()
+        self._failures: set[tuple[str, str, datetime | None]] = set()
         self._repeats: dict[tuple[str, str], int] = {}
-        for row in results.rows((*self.COLUMNS, "failure_message")):
+        for row in results.rows(self.COLUMNS):
             self._add(row)
 
     def _add(self, row: Mapping[str, Any]) -> None:
@@ -63,11 +68,11 @@ class _Known:
         if row["bench_s"] is not None:
             self._durations.add((row["effective_num_requests"], round(row["bench_s"] * 1e6)))
         elif row["imported_from"] is not None:
-            self._failures.add((row["imported_from"], row["failure_message"]))
+            self._failures.add(_failure(row))
 
     def has(self, row: Mapping[str, Any]) -> bool:
         if row["bench_s"] is None:
-            return (row["imported_from"], row["failure_message"]) in self._failures
+            return _failure(row) in self._failures
         duration = round(row["bench_s"] * 1e6)  # printed to 0.1 microseconds, so neighbours are the same
         return any((row["effective_num_requests"], duration + off) in self._durations for off in (-1, 0, 1))
 
@@ -76,6 +81,10 @@ class _Known:
         repeat = self._repeats.get((row["point_id"], row["source"]), 0) + 1
         self._add({**row, "repeat": repeat})
         return repeat
+
+
+def _failure(row: Mapping[str, Any]) -> tuple[str, str, datetime | None]:
+    return row["imported_from"], row["failure_message"], row["started_at"]
 
 
 def reparse(results: Results, models: Mapping[str, Model]) -> tuple[list[tuple[str, str]], int]:

@@ -145,6 +145,8 @@ def imported_row(
     sweep_id: str | None = None,
     repeat: int = 1,
     log_path: str | None = None,
+    started_at: datetime | None = None,
+    ended_at: datetime | None = None,
 ) -> dict[str, Any]:
     """Return the row of a run that was not ours, with every column; what nobody said of it is null.
 
@@ -163,6 +165,8 @@ def imported_row(
         backend=IMPORT,
         gpus_used=tp * pp if tp and pp else None,
         log_path=log_path,
+        started_at=started_at,
+        ended_at=ended_at,
     )
     _add_derived(row, source)
     return row

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import yaml
 
-from sweep import doctor
+from sweep import composition, doctor
 from sweep.backends import Ended, Event, PointDone, Stage, Started, Waiting
+from sweep.cluster import nodes_by_quota
 from sweep.config import GkeBackend
 from tests.cluster.fakes import Logs, objects
 from tests.cluster.following import follow, of, planned, with_objects
@@ -153,3 +154,19 @@ def test_the_queue_and_its_quota_are_looked_at_before_a_run(cluster: Cluster, na
     queue(2)
     _, quota = judged(queue=name)
     assert quota[:2] == ("quota", "error") and "would wait for ever" in quota[2]
+
+
+def test_without_run_nodes_a_sweep_spreads_over_the_quota(
+    cluster: Cluster, namespace: str, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spread(*given: str) -> int | None:
+        said = ["+experiment=smoke", "backend=gke", f"backend.namespace={namespace}", *given]
+        cfg = composition.read(said)
+        assert cfg is not None
+        return nodes_by_quota(cfg)
+
+    name = f"backend.queue={queue(15)}"
+    assert spread(name) == 3
+    assert spread(name, "run.nodes=2") is None and spread() is None and spread("backend.queue=other") is None
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig("nobody")))
+    assert spread(name) is None  # may not see it

@@ -171,6 +171,11 @@ def test_smoke_is_measured_from_weights_in_a_folder_to_rows_and_only_once(site: 
         assert json.loads((kept / "report.json").read_text()) == json.loads((published / "report.json").read_text())
         assert (published / "done.json").exists()
 
+    command = [sys.executable, "-m", "sweep", "import", "--json", "-"]
+    by_hand = subprocess.run(command, input=said, capture_output=True, text=True, timeout=COMMAND_S, check=True)
+    imported = [json.loads(line) for line in by_hand.stdout.splitlines()]
+    assert sorted(row["output_tput_tps"] for row in imported) == sorted(rows["output_tput_tps"])
+
     again = site.run()
     assert (again.returncode, "nothing to do" in again.stderr) == (0, True), again.stderr
     assert len(site.list("jobs")) == 1

@@ -229,14 +229,20 @@ def judge_no_cluster_queue(queue: str, cluster_queue: str) -> Finding:
     return Finding(name="queue", level=Level.ERROR, message=message, mend="kubectl get clusterqueues")
 
 
-def judge_quota(needs: Needs, queue: Object) -> Finding:
-    """Judge whether a ClusterQueue can ever admit what a Job asks; a pod's resources come from one flavor."""
-    name, spec = queue["metadata"]["name"], queue["spec"]
+def quotas(cluster_queue: Object) -> dict[str, float]:
+    """Return the most of each resource that one flavor of a ClusterQueue gives, without what it may borrow."""
     most: dict[str, float] = {}
-    for group in spec.get("resourceGroups") or ():
+    for group in cluster_queue["spec"].get("resourceGroups") or ():
         for flavor in group.get("flavors") or ():
             for resource in flavor.get("resources") or ():
                 most[resource["name"]] = max(most.get(resource["name"], 0.0), quantity(resource["nominalQuota"]))
+    return most
+
+
+def judge_quota(needs: Needs, queue: Object) -> Finding:
+    """Judge whether a ClusterQueue can ever admit what a Job asks; a pod's resources come from one flavor."""
+    name, spec = queue["metadata"]["name"], queue["spec"]
+    most = quotas(queue)
     mend = f"kubectl edit clusterqueue {name}"
     cohort = spec.get("cohortName") or spec.get("cohort")
     for resource, asked in needs.requests.items():
