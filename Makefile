@@ -8,7 +8,7 @@ SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh)
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup sweep test cluster-test check bench bench-peers docs lock wheel clean
+.PHONY: help setup sweep test cluster-test check bench bench-peers bench-cluster docs lock wheel clean
 
 help:          ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -56,6 +56,9 @@ bench: setup   ## what it costs here (matrix, parsing, command line, overhead pe
 
 bench-peers: setup  ## the same overhead beside Ray Tune and Hydra's launchers (installs them into a venv of its own)
 	$(PY) -m tests.benchmarks.overhead --peers
+
+bench-cluster: setup  ## 200 deployments on the fake nodes: CPU, memory, requests, time to a row
+	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && $(PY) -m tests.benchmarks.cluster
 
 docs: setup    ## regenerate results/README.md from the table's schema
 	$(PY) -m sweep.table > results/README.md

@@ -34,7 +34,7 @@ class Logs:
     """Gives every pod of a namespace its log as soon as the pod is there; a context manager.
 
     Args:
-        each_s: how long each line takes to come; by default all are there at once.
+        each_s: how long each line takes to come once the pod runs; by default all are there at once, before it does.
     """
 
     def __init__(
@@ -86,30 +86,35 @@ class Logs:
 
     def _run(self) -> None:
         served: set[str] = set()
+        begun: set[str] = set()
         path = f"/api/v1/namespaces/{self._namespace}/pods?resourceVersion=0"
         while not self._over.wait(LOOK_S):
             try:
                 for pod in json.loads(self._client.call("GET", path))["items"]:
                     name = pod["metadata"]["name"]
+                    job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
                     if name not in served:
-                        self._serve(name, pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+                        self._serve(name)
                         served.add(name)
+                    if name not in begun and (not self._each_s or pod["status"].get("phase") != "Pending"):
+                        self._begin(name, job)
+                        begun.add(name)
             except (OSError, RuntimeError, http.client.HTTPException):
                 continue  # the API server is being restarted
             except BaseException as error:
                 self.failed = error
                 return
 
-    def _serve(self, pod: str, job: str) -> None:
-        path = self._folder / f"{pod}.log"
-        lines = self._lines.get(job, [])
-        if path.exists():
-            pass  # the API server was restarted before it took this
-        elif self._each_s:
-            path.touch()
+    def _begin(self, pod: str, job: str) -> None:
+        path, lines = self._folder / f"{pod}.log", self._lines.get(job, [])
+        if self._each_s:
             threading.Thread(target=self._write_slowly, args=(path, lines), daemon=True).start()
         else:
             path.write_text("".join(map(_of_container, lines)))
+
+    def _serve(self, pod: str) -> None:
+        path = self._folder / f"{pod}.log"
+        path.touch()
         logs = {
             "apiVersion": "kwok.x-k8s.io/v1alpha1",
             "kind": "Logs",
