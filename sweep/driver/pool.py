@@ -16,8 +16,9 @@ from sweep.backends import Ended, Event, PointFailed, PointStarted
 from sweep.plan import Deployment
 from sweep.table import Status
 
-GATHER_S = 0.1
-"""How long a poll that has something waits for more: each batch becomes one file."""
+GATHER_S, GATHER_ELSEWHERE_S = 0.1, 0.5
+"""How long a poll that has something waits for more: each batch becomes one file. Where the work is done elsewhere,
+nothing waits for the answer, and fewer batches cost less."""
 LOG_TAIL_CHARS = 4000
 
 Numbered = tuple[int, str, Event]
@@ -29,6 +30,7 @@ class Pool:
 
     def __init__(self, backend: str, config: Mapping[str, Any]) -> None:
         self._backend = backends.find(backend)(config)
+        self._gather_s = GATHER_S if self._backend.in_process else GATHER_ELSEWHERE_S
         self._life = secrets.token_hex(4)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._events: deque[Numbered] = deque()
@@ -58,7 +60,7 @@ class Pool:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
-                await asyncio.sleep(min(GATHER_S, wait_s))
+                await asyncio.sleep(min(self._gather_s, wait_s))
         return self._life, list(self._events)
 
     async def cancel(self) -> None:

@@ -36,12 +36,14 @@ class Cost:
     cpu_s: user and system time of all processes. Two counts are taken, that of the kernel for all reaped processes and
         the sum of the samples, and the larger is reported: the first lacks what a parent left unreaped (SIGCHLD
         ignored), the second the last tenth of a second of each process.
+    cpu_by_process_s: of the samples, by the name that a process has in the end: `driver` for the command itself.
     peak_pss_mb: most memory at one time, 1e6 bytes; pages that processes share are counted once.
     """
 
     wall_s: float
     cpu_s: float
     peak_pss_mb: float
+    cpu_by_process_s: Mapping[str, float]
     peak_processes: int
     exit_code: int
     output: str
@@ -58,6 +60,7 @@ def measure(
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     reaped_before, seen, peak_pss, peak_processes = _reaped_s(), dict[tuple[int, int], float](), 0, 0
+    names: dict[tuple[int, int], str] = {}
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         began = time.monotonic()
         process = subprocess.Popen(
@@ -72,6 +75,7 @@ def measure(
         turn, ended = 0, os.pidfd_open(process.pid)
         while process.poll() is None:
             alive = _sample(seen)
+            names |= {key: _name(key[0], process.pid) for key in seen if key[0] in alive}
             peak_processes = max(peak_processes, len(alive))
             if turn < PSS_AT_FIRST or turn % PSS_EVERY == 0:
                 peak_pss = max(peak_pss, sum(map(_pss_bytes, alive)))
@@ -87,6 +91,7 @@ def measure(
         return Cost(
             wall_s=wall_s,
             cpu_s=max(_reaped_s() - reaped_before, sum(seen.values())),
+            cpu_by_process_s=_by_name(seen, names),
             peak_pss_mb=peak_pss / 1e6,
             peak_processes=peak_processes,
             exit_code=process.returncode,
@@ -117,6 +122,23 @@ def _sample(seen: dict[tuple[int, int], float]) -> list[int]:
             if state != b"Z":
                 alive.append(pid)
     return alive
+
+
+def _name(pid: int, driver: int) -> str:
+    if pid == driver:
+        return "driver"
+    try:
+        said = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode("utf-8", "replace")
+    except OSError:
+        return ""  # it has just ended
+    return said.rpartition("/")[2]
+
+
+def _by_name(seen: Mapping[tuple[int, int], float], names: Mapping[tuple[int, int], str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for key, cpu_s in seen.items():
+        found[names.get(key, "")] = found.get(names.get(key, ""), 0.0) + cpu_s
+    return found
 
 
 def _pss_bytes(pid: int) -> int:
