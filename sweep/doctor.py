@@ -97,7 +97,7 @@ async def _helm(seconds: float) -> list[Finding]:
 
 async def _volume(uri: str, config: GkeBackend, seconds: float) -> list[Finding]:
     """Write a probe; the identity of pods is another one, which cannot be tried from here."""
-    trouble = await _in_thread(lambda: try_volume(uri, seconds))
+    trouble = await _in_thread(lambda: try_volume(uri, seconds / 2))  # so that its own reason is heard in time
     if trouble is not None:
         message = f"{uri} cannot be used from here, so that results whose pod log is lost are not found: {trouble}"
         mend = "gcloud auth application-default login" if uri.startswith("gs://") else ""
@@ -148,7 +148,7 @@ async def _ask_cluster(config: GkeBackend, needs: Needs | None, seconds: float) 
         cluster = await asyncio.wait_for(Cluster.connect(config.context, config.namespace), THOROUGHLY_S)
     except (UsageError, TimeoutError) as error:
         message = str(error) or f"the plugin of the kubectl context gives no token within {THOROUGHLY_S:g} s"
-        return [Finding(name="cluster", level=Level.ERROR, message=message, mend=GET_CREDENTIALS)]
+        return [Finding(name="cluster", level=Level.ERROR, message=message)]  # which says what mends it
     try:
         return await _examine_cluster(cluster, config, needs, seconds)
     finally:

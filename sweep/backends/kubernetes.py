@@ -302,6 +302,8 @@ class _Access:
             if context is None and not _kubeconfig() and (SERVICE_ACCOUNT / "token").exists():
                 config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
                 namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+            elif not _kubeconfig():
+                raise ValueError("there is no kubeconfig file")
             else:
                 loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
                     config_file=_kubeconfig(), context=context, client_configuration=configuration, persist_config=False
@@ -353,9 +355,8 @@ def default_namespace(context: str | None) -> str:
 
 def _kubeconfig() -> str | None:
     """Return the files of kubectl's configuration, None where there are none."""
-    said = os.environ.get("KUBECONFIG")
-    home = Path("~/.kube/config").expanduser()
-    return said or (str(home) if home.exists() else None)
+    said = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    return os.pathsep.join(file for file in said.split(os.pathsep) if file and Path(file).exists()) or None
 
 
 def _expect_token(loader: Any, configuration: Any) -> None:

@@ -19,6 +19,7 @@ from sweep.errors import ReportError, UsageError
 from sweep.published import Published, read_files
 
 MOST_TAIL_BYTES = 64 * 1024
+MOST_TROUBLE = 240
 ANSWER_S = 60
 
 
@@ -39,7 +40,7 @@ def try_volume(uri: str, seconds: float) -> str | None:
             said = file.read()
         files.delete_file(name)
     except (OSError, UsageError) as error:
-        return " ".join(str(error).split())
+        return " ".join(str(error).partition(" error_info=")[0].split())[:MOST_TROUBLE]
     return None if said == b"can be written" else "what was written is not what is read"
 
 
