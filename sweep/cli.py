@@ -264,8 +264,7 @@ def _status(arguments: list[str]) -> int:
     frame = results.load() if results.table_dir.is_dir() else None
     summary.print_status(job.plan, frame, holder=results.holder(), folder=results.folder)
     if live:
-        kept = cluster.results_uri(cfg)
-        summary.print_live(live, kept_by=kept)
+        summary.print_live(live, job.plan, results_uri=cluster.results_uri(cfg))
     if trouble is not None:
         raise UsageError(f"what runs cannot be seen: {trouble}")
     return OK if not job.plan.attempts else INCOMPLETE

@@ -129,28 +129,30 @@ def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: P
         print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")
 
 
-def print_live(deployments: Sequence[Live], *, kept_by: str | None) -> None:
+def print_live(deployments: Sequence[Live], plan: Plan, *, results_uri: str | None) -> None:
     """Print what is on the cluster: each deployment with its stage, node, age, and what it waits for or measures."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    now = datetime.now(UTC)
+    now, to_do = datetime.now(UTC), {attempt.key for attempt in plan.attempts}
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("Job", "stage", "node", "age", "points", "what"):
         table.add_column(column, justify="right" if column in ("age", "points") else "left", overflow="fold")
     for live in sorted(deployments, key=lambda live: (live.standing.ended, list(Stage).index(live.standing.stage))):
         standing = live.standing
-        stage, message = ("ended", standing.message) if standing.ended else (str(standing.stage), standing.message)
+        stage, message = str(standing.stage), standing.message
+        if standing.ended:
+            stage = "ended" if to_do.intersection(live.attempts) else "in the table"
         if not live.whole and not standing.ended:
             message = "its ConfigMap is missing: a driver was killed as it made it; the same command makes it again"
         age = duration((now - live.since).total_seconds())
         table.add_row(live.job, stage, standing.node or "", age, str(len(live.attempts)), escape(message))
     console = _console()
     console.print(table)
-    if any(live.standing.ended for live in deployments):
+    if any(live.standing.ended and to_do.intersection(live.attempts) for live in deployments):
         console.print("What has ended is collected by the same command.")
-    if kept_by is None:
+    if results_uri is None and to_do:
         console.print(
             "Without backend.bucket or backend.results_uri the pods' logs are all there is: what a pod that is deleted"
             " told nobody is measured again.",

@@ -99,6 +99,8 @@ def test_what_ended_while_no_driver_lived_is_collected(cluster: Cluster, namespa
         line.run()
     expect_each_point_once(line, deployments)
     assert len(objects(cluster, namespace, "pods")) == 1
+    out, _ = line.run("status")
+    assert "in the table" in out and "collected by" not in out
 
 
 @pytest.mark.parametrize(("on_interrupt", "left"), [("keep", 2), ("delete", 0)])
