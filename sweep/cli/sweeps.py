@@ -1,24 +1,19 @@
-"""The commands: what a person types becomes calls of the modules, and their answers are printed here and nowhere else.
-
-Exit codes: 0 every point has its ok rows; 2 the user's mistake; 3 the sweep ended, but some points failed, were skipped
-or cannot be predicted; 130 interrupted, everything kept.
-"""
+"""Commands with Hydra overrides: a configuration becomes a plan, and the plan is run, shown, rendered or cleaned up."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.errors import Interrupted, UsageError, nearest
+from sweep.cli.exits import Exit
+from sweep.errors import UsageError
 
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from sweep.plan import Held, Plan
     from sweep.point import Model
     from sweep.table import Results, Source
-
-OK, MISTAKE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
 HYDRA_ANSWERS = (
     "--help",
@@ -45,52 +38,19 @@ HYDRA_ANSWERS = (
 """With one of these Hydra prints something and nothing runs."""
 
 
-def run_command(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code."""
-    commands: Mapping[str, Callable[[list[str]], int]] = {
-        "run": _run,
-        "plan": _plan,
-        "render": _render,
-        "status": _status,
-        "doctor": _doctor,
-        "gc": _gc,
-        "show": _show,
-        "import": _import,
-        "compact": _compact,
-    }
-    first, rest = (arguments[0], list(arguments[1:])) if arguments else ("run", [])
-    try:
-        if first in commands:
-            return commands[first](rest)
-        if not first.startswith(("-", "+", "~")) and "=" not in first:
-            raise UsageError(f"{first} is no command{nearest(first, commands)}; there are {', '.join(commands)}")
-        return _run(list(arguments))
-    except UsageError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return MISTAKE
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(f"sweep: {error or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-
-
-# ------------------------------------------------------------------------------------- commands with Hydra overrides
-
-
-def _run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Measure what is not in the table yet, and say what came of it."""
     from sweep import composition
 
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         composition.read(arguments)
-        return OK
+        return Exit.OK
     from sweep import backends, cluster, driver, summary
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
     cfg = composition.read(arguments)
     if cfg is None:
-        return OK
+        return Exit.OK
     results = _results(cfg)
     grown = _expand(cfg)
     try:
@@ -109,7 +69,7 @@ def _run(arguments: list[str]) -> int:
         ray.close()
     frame = results.load()
     summary.print_result(frame, job.plan, results.folder)
-    return OK if _complete(frame, job) else INCOMPLETE
+    return Exit.OK if _complete(frame, job) else Exit.INCOMPLETE
 
 
 def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None:
@@ -151,13 +111,14 @@ def _expect_ready(cfg: SweepConfig, jobs: Sequence[str]) -> None:
         print("\n  ".join([f"{cfg.name}: {line}" for line in doctor.told(warning)]), file=sys.stderr)
 
 
-def _plan(arguments: list[str]) -> int:
+def plan(arguments: list[str]) -> int:
+    """Print what would run; touch nothing."""
     from sweep import cluster, composition, summary
 
     as_json = "--json" in arguments
     cfg = composition.read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
-        return OK
+        return Exit.OK
     results = _results(cfg)
     job = _job(cfg, _expand(cfg), results, _sweep_id(results))
     if as_json:
@@ -166,38 +127,40 @@ def _plan(arguments: list[str]) -> int:
         summary.print_plan(job.plan, cfg.name, job.source)
         if cluster.config_of(cfg) is not None and cfg.run.nodes is None:
             print("\nrun.nodes is not given: shown for one node; a run takes as many as its queue has quota for.")
-    return OK
+    return Exit.OK
 
 
-def _render(arguments: list[str]) -> int:
+def render(arguments: list[str]) -> int:
+    """Write the manifests that would be created."""
     from sweep import cluster, composition
 
     folder, rest = _take_option(arguments, "--out")
     cfg = composition.read(rest)
     if cfg is None:
-        return OK
+        return Exit.OK
     if folder is None:
         raise UsageError("render where? for example: python -m sweep render +experiment=smoke backend=gke --out DIR")
     results = _results(cfg)
     job = _job(cfg, _expand(cfg), results, _sweep_id(results))
     written = cluster.write_manifests(cfg, job.plan, Path(folder))
     print(f"{len(written)} deployments written to {folder}; nothing was asked of a cluster", file=sys.stderr)
-    return OK
+    return Exit.OK
 
 
-def _doctor(arguments: list[str]) -> int:
+def doctor(arguments: list[str]) -> int:
+    """Print what is missing before a run, and what mends it."""
     from sweep import cluster, composition, plan, predict
     from sweep.backends import find
 
     as_json = "--json" in arguments
     cfg = composition.read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
-        return OK
+        return Exit.OK
     config, grown = cluster.config_of(cfg), _expand(cfg)
     if config is None:
         said = f"operator database {predict.database_version()}" if cfg.backend == "simulated" else "nothing to ask"
         print(json.dumps({"name": cfg.backend, "level": "ok", "message": said}) if as_json else f"ok  {said}")
-        return OK
+        return Exit.OK
     from sweep import doctor
     from sweep.backends.gke.readiness import Finding, Level
 
@@ -214,15 +177,16 @@ def _doctor(arguments: list[str]) -> int:
         else:
             first, *mend = doctor.told(finding)
             print("\n          ".join([f"{finding.level:<8}  {first}", *mend]))
-    return MISTAKE if doctor.errors_in(found) else OK
+    return Exit.MISTAKE if doctor.errors_in(found) else Exit.OK
 
 
-def _gc(arguments: list[str]) -> int:
+def gc(arguments: list[str]) -> int:
+    """Delete what this sweep left on the cluster."""
     from sweep import cluster, composition
 
     cfg = composition.read(arguments)
     if cfg is None:
-        return OK
+        return Exit.OK
     results = _results(cfg)
     if not results.sweep_file.exists():
         raise UsageError(f"{results.folder} holds no sweep, so nothing of it can be on a cluster")
@@ -230,7 +194,7 @@ def _gc(arguments: list[str]) -> int:
     for name in deleted:
         print(name)
     print(f"{len(deleted)} Jobs of {cfg.name} ({results.sweep_id}) deleted, with pods and ConfigMaps", file=sys.stderr)
-    return OK
+    return Exit.OK
 
 
 def _take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
@@ -247,12 +211,13 @@ def _take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[
     return value, rest
 
 
-def _status(arguments: list[str]) -> int:
+def status(arguments: list[str]) -> int:
+    """Print what is done, runs, failed and is to do."""
     from sweep import cluster, composition, summary
 
     cfg = composition.read(arguments)
     if cfg is None:
-        return OK
+        return Exit.OK
     results = _results(cfg)
     sweep_id = _sweep_id(results)
     try:
@@ -267,7 +232,7 @@ def _status(arguments: list[str]) -> int:
         summary.print_live(live, job.plan, results_uri=cluster.results_uri(cfg))
     if trouble is not None:
         raise UsageError(f"what runs cannot be seen: {trouble}")
-    return OK if not job.plan.attempts else INCOMPLETE
+    return Exit.OK if not job.plan.attempts else Exit.INCOMPLETE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +244,9 @@ class _Job:
 
 
 def _results(cfg: SweepConfig) -> Results:
-    return _results_at(cfg.folder)
+    from sweep.table import Results
+
+    return Results(cfg.folder)
 
 
 def _expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
@@ -342,144 +309,3 @@ def _complete(frame: Any, job: _Job) -> bool:
     ids = set(job.plan.points)
     rows = frame[(frame["source"] == job.source) & frame["point_id"].isin(ids)]
     return bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids
-
-
-# ----------------------------------------------------------------------------------------------- commands with paths
-
-
-def _show(arguments: list[str]) -> int:
-    from sweep import summary
-
-    parser = _parser("show", "Print the rows of a table.")
-    parser.add_argument("folder", help="results/NAME")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object per row and line")
-    form.add_argument("--csv", action="store_true", help="comma-separated, with a header")
-    parser.add_argument("--columns", help="comma-separated names; results/README.md explains them")
-    said = parser.parse_args(arguments)
-    frame = _existing(said.folder).load()
-    columns = said.columns.split(",") if said.columns else None
-    for column in columns or ():
-        if column not in frame:
-            raise UsageError(f"there is no column {column}{nearest(column, frame.columns)}")
-    if said.json:
-        for row in json.loads(frame[columns or list(frame)].to_json(orient="records", date_format="iso")):
-            print(json.dumps(row))
-    elif said.csv:
-        frame[columns or list(frame)].to_csv(sys.stdout, index=False)
-    else:
-        summary.print_rows(frame, columns)
-    return OK
-
-
-def _import(arguments: list[str]) -> int:
-    from sweep import importing
-
-    parser = _parser(
-        "import",
-        "Reports and logs that you already have become rows: of trtllm-bench 0.16 to 1.4 and benchmark_serving, JSON"
-        " or text, pod logs, folders, .gz. Each file is judged as a run of sweep is; a log of a failure is a row too. "
-        "Exit code 3: some files could not be read at all; they are named.",
-    )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="a file or a folder; - is the standard input")
-    parser.add_argument("--into", metavar="results/NAME", help="append the rows to this table, evidence kept beside it")
-    parser.add_argument("--json", action="store_true", help="one JSON object per row and line, every column")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting that the reports do not state, for example concurrency=64; what they state must agree",
-    )
-    parser.add_argument(
-        "--pattern",
-        metavar="TEXT",
-        help="where settings stand in the files' names, for example '*_tp{tp}_c{concurrency}*'",
-    )
-    parser.add_argument("--reparse", metavar="results/NAME", help="make all rows of a table again from its raw/")
-    said = parser.parse_intermixed_args(arguments)
-    if said.reparse is not None:
-        if said.files or said.into or said.set or said.pattern:
-            raise UsageError("--reparse makes the rows of one table again and takes nothing else")
-        return _reparse(said.reparse)
-    if not said.files:
-        raise UsageError("import what? give files or folders, for example: python -m sweep import logs/*.txt --json")
-    given = dict(importing.parse_setting(text) for text in said.set)
-    pattern = None if said.pattern is None else importing.Pattern.of(said.pattern)
-    with tempfile.TemporaryDirectory(prefix="sweep-import-") as folder:
-        paths = [Path(file) if file != "-" else _standard_input(Path(folder)) for file in said.files]
-        runs, unreadable, passed_over = importing.find_runs(paths, Path(folder) / "unpacked")
-        for run in runs:  # what came by standard input lies in no folder of the user's
-            run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
-        imported = [item for run in runs for item in importing.read_run(run, given, pattern)]
-        rows, known = [item.row() for item in imported], 0
-        if said.into is not None:
-            rows, known = importing.add_to(_results_at(Path(said.into)), imported)
-    for path, why in unreadable.items():
-        print(f"sweep: cannot read {path}: {why}", file=sys.stderr)
-    _tell_import(rows, as_json=said.json, into=said.into, known=known, passed_over=passed_over)
-    return INCOMPLETE if unreadable else OK
-
-
-def _tell_import(
-    rows: Sequence[Mapping[str, Any]], *, as_json: bool, into: str | None, known: int, passed_over: int
-) -> None:
-    from sweep import summary
-
-    if as_json:
-        for row in rows:
-            print(json.dumps(row, default=str))
-    else:
-        summary.print_imported(rows)
-    counts = Counter(row["status"] for row in rows)
-    told = [f"{count} {status}" for status, count in counts.items()]
-    told += [f"{known} in the table already"] if known else []
-    told += [f"{passed_over} other files passed over"] if passed_over else []
-    print(f"import{f' into {into}' if into else ''}: {', '.join(told) or 'nothing'}", file=sys.stderr)
-
-
-def _reparse(folder: str) -> int:
-    from sweep import importing
-    from sweep.config import SweepConfig
-
-    results = _existing(folder)
-    configs = [SweepConfig.of(config, results.folder.parent) for config in results.configs()]
-    models = {part.model.id: part.model for config in configs for part in config.parts}
-    changes, kept = importing.reparse(results, models)
-    counts = Counter(f"{before} → {now}" for before, now in changes if before != now)
-    told = ", ".join(f"{count} {change}" for change, count in counts.items()) or "no status changed"
-    print(f"{len(changes)} rows made again: {told}; {kept} without evidence kept as they were", file=sys.stderr)
-    return OK
-
-
-def _standard_input(folder: Path) -> Path:
-    path = folder / "standard-input"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    return path
-
-
-def _results_at(folder: Path) -> Results:
-    from sweep.table import Results
-
-    return Results(folder)
-
-
-def _compact(arguments: list[str]) -> int:
-    parser = _parser("compact", "Merge the parts of a table into one; readers see the old or the new one.")
-    parser.add_argument("folder", help="results/NAME")
-    results = _existing(parser.parse_args(arguments).folder)
-    results.compact()
-    print(f"{results.table_dir} is one part now", file=sys.stderr)
-    return OK
-
-
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"python -m sweep {command}", description=description)
-
-
-def _existing(folder: str) -> Results:
-    results = _results_at(Path(folder))
-    if not results.table_dir.is_dir():
-        raise UsageError(f"{folder} holds no table (there is no folder {results.table_dir})")
-    return results

@@ -1,0 +1,18 @@
+"""Exit codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    """Every point has its ok rows."""
+    MISTAKE = 2
+    """The user's, told in one message."""
+    INCOMPLETE = 3
+    """The sweep ended, but some points failed, were skipped or cannot be predicted."""
+    INTERRUPTED = 130
+    """Everything is kept."""
