@@ -23,13 +23,11 @@ from typing import Any, Self
 
 import aiohttp
 
-from sweep.errors import ClusterError, UsageError
+from sweep.errors import PASSING, ClusterError, UsageError
 
 REQUEST_S = 30
 PATIENCE_S = 60.0
 """For how long a request is tried again when the server does not answer, is too busy or fails."""
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers after which the same request may succeed. 500 is also what a webhook that is down makes of every POST."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 WATCH_S = 290
 """A watch is ended by the server after so long, and goes on where it was."""
@@ -107,6 +105,7 @@ class Cluster:
         body: str | None = None,
         params: Mapping[str, str] | None = None,
         accept: str | None = None,
+        content_type: str = "application/json",
         patience_s: float = PATIENCE_S,
         trouble: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
@@ -126,7 +125,7 @@ class Cluster:
         while True:
             try:
                 timeout = aiohttp.ClientTimeout(REQUEST_S)
-                async with await self._send(method, path, params, body, timeout, accept) as answer:
+                async with await self._send(method, path, params, body, timeout, accept, content_type) as answer:
                     text = await answer.read()
                 if self.ahead_s is None:
                     self.ahead_s = _ahead_s(answer.headers.get("Date"))
@@ -141,7 +140,7 @@ class Cluster:
                     renewed = await self._renew()
                     continue
                 refused = _refused(method, path, answer.status, text)
-                if answer.status not in RETRIED:
+                if answer.status not in PASSING:
                     raise refused
                 pause = pauses.next(answer.headers.get("Retry-After"))
             if time.monotonic() + pause > until:
@@ -191,7 +190,7 @@ class Cluster:
                 await self._renew()
             elif answer.status == 410:
                 yield "ERROR", {"code": 410}
-            elif answer.status >= 300 and answer.status not in RETRIED:
+            elif answer.status >= 300 and answer.status not in PASSING:
                 raise _refused("watch", path, answer.status, await answer.read())
             elif answer.status < 300:
                 async for line in answer.content:
@@ -248,13 +247,14 @@ class Cluster:
         body: str | None,
         timeout: aiohttp.ClientTimeout,
         accept: str | None = None,
+        content_type: str = "application/json",
     ) -> Any:
         if self._access.expires and self._access.expires - datetime.now(UTC) < RENEW_BEFORE:
             await self._renew()
         self.requests += 1
         headers = await self._access.headers()
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         if accept is not None:
             headers["Accept"] = accept
         return self._session.request(

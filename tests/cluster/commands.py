@@ -49,7 +49,7 @@ class Line:
         assert cfg is not None
         sweep_id = Results(cfg.folder).open_or_create()
         grown = [(p.model, matrix.expand(p.matrix, p.settings, p.model, predict.too_big)) for p in cfg.parts]
-        return plan.make(grown, sweep_id=sweep_id, source="measured", nodes=cfg.run.nodes or 1)
+        return plan.make(grown, sweep_id=sweep_id, nodes=cfg.run.nodes or 1)
 
     def deployments(self) -> list[Deployment]:
         return list(self.plan().deployments)

@@ -106,7 +106,7 @@ def read(
 def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]:
     """Return queued_s (from the Job's creation to a node) and pull_s (from there to the container's start)."""
     created = _time((job or {}).get("metadata", {}).get("creationTimestamp"))
-    scheduled = _time(_text(_condition(pod or {}, "PodScheduled"), "lastTransitionTime"))
+    scheduled = held_since(pod)
     state = _container(pod or {}).get("state", {})
     started = _time((state.get("running") or state.get("terminated") or {}).get("startedAt"))
     found: dict[str, float] = {}
@@ -115,6 +115,17 @@ def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]
     if scheduled and started:
         found["pull_s"] = max(0.0, (started - scheduled).total_seconds())
     return found
+
+
+def held_since(pod: Object | None) -> datetime | None:
+    """Return since when a pod holds its node's GPUs."""
+    return _time(_text(_condition(pod or {}, "PodScheduled"), "lastTransitionTime"))
+
+
+def released_at(pod: Object | None) -> datetime | None:
+    """Return when a pod's container ended; None where that is not told."""
+    ended = _container(pod or {}).get("state", {}).get("terminated") or {}
+    return _time(ended.get("finishedAt"))
 
 
 def image_digest(pod: Object) -> str | None:

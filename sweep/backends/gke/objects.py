@@ -73,6 +73,32 @@ async def delete_job(cluster: Cluster, name: str) -> None:
         await unless_gone(cluster.request("DELETE", f"{JOBS}/{name}", body=body))
 
 
+STOP_FILE = "stop.txt"
+"""In the ConfigMap: attempts that are not to begin any more, a line each, as points.txt names them. The launcher reads
+it before each point; the kubelet brings it into the pod within a minute or two."""
+
+
+async def stop_points(cluster: Cluster, job: str, keys: Iterable[tuple[str, int, int]]) -> None:
+    """Tell a running pod which attempts it must not begin."""
+    told = "".join(f"{point_id} {repeat}-{number}\n" for point_id, repeat, number in keys)
+    body, kind = json.dumps({"data": {STOP_FILE: told}}), "application/merge-patch+json"
+    with contextlib.suppress(Gone):
+        await unless_gone(cluster.request("PATCH", f"{CONFIG_MAPS}/{job}", body=body, content_type=kind))
+
+
+def avoids_nodes(job: Object) -> bool:
+    """Say whether a Job must not run on nodes that it names."""
+    affinity = job["spec"]["template"]["spec"].get("affinity") or {}
+    return "nodeAffinity" in affinity
+
+
+async def jobs_of_owner(cluster: Cluster, owner: str) -> list[str]:
+    """Return the names of the Jobs of one person's sweeps: the owner is an annotation, because names are no labels."""
+    ours = {"labelSelector": "app.kubernetes.io/name=trtllm-bench,app.kubernetes.io/managed-by=sweep"}
+    listed = await cluster.request("GET", JOBS, params=ours)
+    return [str(job["metadata"]["name"]) for job in listed["items"] if annotation(job, "owner") == owner]
+
+
 @dataclass(slots=True)
 class Seen:
     """Jobs by name, pods by Job and name, Workloads by the Job's uid.
