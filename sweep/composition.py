@@ -183,6 +183,9 @@ def _spell(arguments: Sequence[str]) -> list[str]:
             spelled.append(bare)
         elif argument.startswith(FREE_PREFIXES):
             spelled.append("++" + argument)
+        elif argument.startswith("run.redo=") and not argument.startswith(("run.redo='", 'run.redo="')):
+            said = argument.partition("=")[2].replace("\\", "\\\\").replace("'", "\\'")  # Hydra takes no bare `==`
+            spelled.append(f"run.redo='{said}'" if said not in ("", "null") else argument)
         else:
             spelled.append(argument)
     return options + spelled

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from sweep.errors import UsageError
 from sweep.expression import Expression, compile_expression
 from sweep.failure import KINDS, Policy, Skip
 from sweep.plan import Attempt, Outlook
@@ -144,7 +145,11 @@ def compile_redo(said: str) -> Expression:
     """
     names: dict[str, Collection[str] | None] = dict.fromkeys(SETTINGS)
     names |= dict.fromkeys(("status", "failure_kind", "node", "repeat"))
-    return compile_expression(said, names, infinite=("concurrency",))
+    try:
+        return compile_expression(said, names, infinite=("concurrency",))
+    except UsageError as error:
+        words = ", ".join(REDO_WORDS)
+        raise UsageError(f"run.redo is one of {words}, or an expression over settings: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,7 +214,7 @@ def gc(arguments: list[str]) -> int:
     cfg = composition.read(rest)
     if cfg is None:
         return Exit.OK
-    if "--owner" in arguments and not owner:
+    if any(argument.startswith("--owner") for argument in arguments) and (not owner or "=" in owner):
         raise UsageError("gc of whom? for example: python -m sweep gc backend=gke --owner alice")
     results = _results(cfg)
     if owner is None and not results.sweep_file.exists():

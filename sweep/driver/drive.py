@@ -92,8 +92,8 @@ class _Member:
 
     given: deployments that the next question hands over; the actor has them once it has answered.
     life: which of its lives answered last; Ray restarts an actor that died, and then it knows nothing.
-    careful: its process died at work, so its attempts are given one by one until the deployment is over: only so is it
-        known which of them kills it.
+    careful: its attempts are given one by one until the deployment is over: its process died at work, and only so is it
+        known which of them kills it; or each may be the one that spends the budget.
     """
 
     actor: Any
@@ -268,8 +268,8 @@ class _Drive:
             work = self.waiting.popleft()
             carried += 1
             member.carries[work.deployment.deployment_id] = work
-            member.given.append(work.rest())
-            member.careful = False
+            member.careful = self.in_process and self.steering.rules.limits.is_of_money
+            member.given.append(work.rest(1 if member.careful else None))
 
     def ask(self, member: _Member, wait_s: float) -> Any:
         """Ask an actor for news, with what is new for it; return the reference of its answer.
@@ -426,7 +426,7 @@ class _Drive:
         for row in rows:
             self.counts[Status(row["status"])] += 1
             self.watcher.row(row)
-            if row["status"] != Status.OK or self.steering.rules.canary:
+            if row["status"] != Status.OK or self.steering.rules.canary or self.steering.rules.limits.is_of_money:
                 self.asks_at = None
 
 

@@ -87,6 +87,7 @@ class Steering:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     since: int = field(init=False)
     points: Mapping[str, Point] = field(init=False)
+    _over: tuple[str, str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.since = len(self.records)
@@ -132,7 +133,12 @@ class Steering:
         return Step(begin=begin, stop=stop, skip=skip, waits=bool(outlook.later), ask_at=self._ask_at(outlook))
 
     def stopped(self, live: Sequence[Holding] = ()) -> tuple[str, str] | None:
-        """Return (kind, why) of the limit that is reached, or None."""
+        """Return (kind, why) of the limit that is reached, or None; what was reached once stays so for this run."""
+        if self._over is None:
+            self._over = self._limit(live)
+        return self._over
+
+    def _limit(self, live: Sequence[Holding]) -> tuple[str, str] | None:
         ours = self.records[self.since :]
         spent = gpu_hours_of(record for record in self.records if record.source == self.source)
         now = self.clock()

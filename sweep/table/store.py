@@ -160,10 +160,11 @@ class Results:
         if said is None:
             self.end_redo()
             return rows
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError), telling("read", self._redo_file):
-            begun = json.loads(self._redo_file.read_text())
-            if begun["said"] == said:
-                return int(begun["rows"])
+        if self._redo_file.exists():
+            with telling("read", self._redo_file), contextlib.suppress(ValueError, KeyError, TypeError):
+                begun = json.loads(self._redo_file.read_text())
+                if begun["said"] == said:
+                    return int(begun["rows"])
         with telling("write", self._redo_file):
             made = self._temporary(self.folder)
             made.write_text(json.dumps({"said": said, "rows": rows}))
