@@ -252,7 +252,7 @@ def _render(
     if avoid:
         nodes = sorted({*(config.values.get("avoidNodes") or ()), *avoid})
         config = replace(config, values={**config.values, "avoidNodes": nodes})
-    from sweep.backends.kubernetes import default_namespace
+    from sweep.backends.access import default_namespace
 
     return chart.render(
         deployments,

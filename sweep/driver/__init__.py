@@ -7,6 +7,7 @@ generators with retries would lose rows: Ray re-runs them and matches the result
 A process per deployment would cost a CPU-second and 80 MB each. `Pool` is plain Python, wrapped by Ray at the edge.
 
     drive.py     one run: hands out, asks, writes, and asks what comes next
+    work.py      what is carried, and by which actor
     steering.py  what comes next: begin, try again, stop
     recorder.py  events become rows and evidence
     pool.py      what runs inside an actor

@@ -6,8 +6,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sweep.backends import AttemptKey, Ended, Lost, PointDone, PointFailed, Started, Waiting
@@ -15,6 +14,7 @@ from sweep.driver.pool import Numbered, Pool
 from sweep.driver.recorder import Recorder, failed
 from sweep.driver.session import TURN_S, RayStart, stop_signals
 from sweep.driver.steering import Holding, Steering
+from sweep.driver.work import Member, Work
 from sweep.errors import Interrupted, UsageError
 from sweep.failure import KINDS, Policy
 from sweep.plan import Attempt, Deployment
@@ -46,67 +46,6 @@ class Watcher(Protocol):
     def say(self, message: str) -> None: ...
 
     def stage(self, deployment_id: str, stage: str | None, message: str) -> None: ...
-
-
-@dataclass(slots=True)
-class _Work:
-    """A deployment with what of it has no row yet.
-
-    stopped: (kind, why) of the attempts that it was told not to begin any more.
-    charged_from: since when its GPUs are held and in no row; None before it has any.
-    """
-
-    deployment: Deployment
-    left: dict[AttemptKey, Attempt]
-    stopped: dict[AttemptKey, tuple[str, str]] = field(default_factory=dict)
-    charged_from: datetime | None = None
-    parts: int = 0
-
-    @property
-    def wanted(self) -> list[Attempt]:
-        """What has no row yet and may begin."""
-        return [attempt for key, attempt in self.left.items() if key not in self.stopped]
-
-    def rest(self, most: int | None = None) -> Deployment:
-        """Return the deployment with only the attempts that have no row, at most `most`; whole ones keep their id."""
-        deployment_id = self.deployment.deployment_id
-        if most is not None:  # an actor begins each id once
-            self.parts += 1
-            deployment_id = f"{deployment_id}.{self.parts}"
-        attempts = self.left.values() if most is None else self.wanted[:most]
-        return replace(self.deployment, deployment_id=deployment_id, attempts=tuple(attempts))
-
-    def holding(self) -> Holding:
-        deployment = self.deployment
-        return Holding(
-            deployment_id=deployment.deployment_id,
-            attempts=tuple(self.left),
-            gpus_held=deployment.gpus_held,
-            since=self.charged_from,
-        )
-
-
-@dataclass(slots=True, eq=False)
-class _Member:
-    """One actor of the pool, and what it carries.
-
-    given: deployments that the next question hands over; the actor has them once it has answered.
-    life: which of its lives answered last; Ray restarts an actor that died, and then it knows nothing.
-    careful: its attempts are given one by one until the deployment is over: its process died at work, and only so is it
-        known which of them kills it; or each may be the one that spends the budget.
-    """
-
-    actor: Any
-    carries: dict[str, _Work] = field(default_factory=dict)
-    given: list[Deployment] = field(default_factory=list)
-    life: str | None = None
-    acknowledged: int = 0
-    asked_at: float = 0.0
-    sent: int = 0
-    careful: bool = False
-    deaths: int = 0
-    lost_since: float | None = None
-    lost_by: str = ""
 
 
 def run(
@@ -143,10 +82,10 @@ def run(
         watcher.phase = "starting actors"
         remote = api.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=8)(Pool)
         wanted = min(actors, len(deployments)) or 1
-        members = [_Member(remote.remote(recorder.backend, backend_config)) for _ in range(wanted)]
+        members = [Member(remote.remote(recorder.backend, backend_config)) for _ in range(wanted)]
         drive = _Drive(api, recorder, steering, watcher, in_process, clock, members, needless or {})
         drive.take(deployments)
-        asked: dict[_Member, Any] = {}
+        asked: dict[Member, Any] = {}
         while not stopped.is_set():
             if follow_up:
                 drive.look_ahead()
@@ -197,9 +136,9 @@ class _Drive:
     watcher: Watcher
     in_process: bool
     clock: Callable[[], float]
-    members: Sequence[_Member]
+    members: Sequence[Member]
     needless: Mapping[str, Sequence[AttemptKey]]
-    waiting: deque[_Work] = field(default_factory=deque)
+    waiting: deque[Work] = field(default_factory=deque)
     counts: Counter[Status] = field(default_factory=Counter)
     lost: dict[str, tuple[Holding, str]] = field(default_factory=dict)
     asks_at: float | None = None
@@ -211,7 +150,7 @@ class _Drive:
 
     def take(self, deployments: Sequence[Deployment]) -> None:
         """Take deployments that are to be carried."""
-        self.waiting.extend(_Work(d, {attempt.key: attempt for attempt in d.attempts}) for d in deployments)
+        self.waiting.extend(Work(d, {attempt.key: attempt for attempt in d.attempts}) for d in deployments)
 
     # ------------------------------------------------------------------------------------------------- what comes next
 
@@ -236,7 +175,7 @@ class _Drive:
             wait_s = min(wait_s, max(TURN_S, (step.ask_at - self.steering.clock()).total_seconds()))
         self.asks_at = self.clock() + wait_s
 
-    def _works(self) -> list[_Work]:
+    def _works(self) -> list[Work]:
         return [*self.waiting, *(work for member in self.members for work in member.carries.values())]
 
     def _live(self) -> list[Holding]:
@@ -244,7 +183,7 @@ class _Drive:
 
     def _drop_stopped(self) -> None:
         """Write off what was stopped before anybody had it."""
-        kept: deque[_Work] = deque()
+        kept: deque[Work] = deque()
         rows = []
         for work in self.waiting:
             for key in [key for key in work.left if key in work.stopped]:
@@ -259,7 +198,7 @@ class _Drive:
 
     # --------------------------------------------------------------------------------------------------- with an actor
 
-    def hand_out(self, member: _Member) -> None:
+    def hand_out(self, member: Member) -> None:
         """Give an actor what it has room for."""
         most = self.steering.rules.max_deployments
         carried = sum(len(each.carries) for each in self.members)
@@ -271,7 +210,7 @@ class _Drive:
             member.careful = self.in_process and self.steering.rules.limits.is_of_money
             member.given.append(work.rest(1 if member.careful else None))
 
-    def ask(self, member: _Member, wait_s: float) -> Any:
+    def ask(self, member: Member, wait_s: float) -> Any:
         """Ask an actor for news, with what is new for it; return the reference of its answer.
 
         One that was lost is given nothing until it has told whether it lives its old life: else work that kills it
@@ -286,10 +225,10 @@ class _Drive:
         member.asked_at, member.sent = self.clock(), len(given)
         return member.actor.poll.remote(member.life, member.acknowledged, given, wait_s, stops)
 
-    def is_late(self, member: _Member) -> bool:
+    def is_late(self, member: Member) -> bool:
         return self.clock() - member.asked_at > ANSWER_S
 
-    def turn(self, member: _Member, ref: Any, answered: bool = True) -> None:
+    def turn(self, member: Member, ref: Any, answered: bool = True) -> None:
         """Take one answer of an actor and write its rows; only the next question acknowledges them."""
         errors = self.api.exceptions
         try:
@@ -331,7 +270,7 @@ class _Drive:
         except self.api.exceptions.RayError as error:
             self.watcher.say(f"not all of what runs could be ended: {str(error).strip().splitlines()[-1]}")
 
-    def _lose(self, member: _Member, error: Exception) -> None:
+    def _lose(self, member: Member, error: Exception) -> None:
         """Give Ray a moment to restart an actor."""
         said = str(error).strip().splitlines()[-1].strip()
         if "creation task" in str(error):
@@ -343,7 +282,7 @@ class _Drive:
             raise UsageError(f"a Ray actor died and did not come back within {RESTART_S:.0f} s: {said}") from error
         time.sleep(TURN_S)
 
-    def _revive(self, member: _Member, life: str) -> None:
+    def _revive(self, member: Member, life: str) -> None:
         """Give a restarted actor all that has no row yet, or give up what keeps killing it."""
         self.watcher.say("a worker process died; what it had no row for is given to a new one")
         member.life, member.acknowledged, member.lost_since = life, 0, None
@@ -358,7 +297,7 @@ class _Drive:
 
     # ------------------------------------------------------------------------------------------------------------ rows
 
-    def _write(self, member: _Member, batch: Sequence[Numbered]) -> None:
+    def _write(self, member: Member, batch: Sequence[Numbered]) -> None:
         """Write the rows of a batch as one part."""
         rows: list[dict[str, Any]] = []
         for _, told_id, event in batch:
@@ -387,20 +326,23 @@ class _Drive:
                 case Waiting():
                     self.watcher.stage(deployment_id, event.stage, event.message)
                     log.info("deployment %s %s %s", deployment_id, event.stage, event.message)
+                case Started() if work.charged_from is None and event.at is not None:
+                    told = self.steering.charged_until(deployment_id)  # by the rows of a driver before this one
+                    work.charged_from = event.at if told is None else max(event.at, told)
+                    log.info("deployment %s runs on %s", deployment_id, event.node)
                 case Started():
-                    work.charged_from = work.charged_from or event.at
                     log.info("deployment %s runs on %s", deployment_id, event.node)
                 case _:
                     log.info("deployment %s %s", deployment_id, event)
         self._write_rows(rows)
 
-    def _row(self, work: _Work, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
+    def _row(self, work: Work, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
         row = self.recorder.row(work.deployment, attempt, event, work.charged_from)
         if work.charged_from is not None:
             work.charged_from = max(work.charged_from, row["ended_at"])
         return row
 
-    def _rows_of_the_rest(self, work: _Work, event: Ended) -> list[dict[str, Any]]:
+    def _rows_of_the_rest(self, work: Work, event: Ended) -> list[dict[str, Any]]:
         """Return the rows of what a deployment did not come to: stopped, or failed by what ended it.
 
         A failure that is tried again is the first one's; the others were just not reached. One that is not is all of
@@ -430,6 +372,6 @@ class _Drive:
                 self.asks_at = None
 
 
-def _killer(work: _Work, said: str) -> PointFailed:
+def _killer(work: Work, said: str) -> PointFailed:
     key = next(iter(work.left))
     return failed(key, "worker_died", f"the worker process died {FATAL_DEATHS} times at this point alone: {said}")

@@ -148,6 +148,11 @@ class Steering:
         reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=ours)
         return reached or self._canary_failed()
 
+    def charged_until(self, deployment_id: str) -> datetime | None:
+        """Return until when the GPUs of a deployment are in rows; None where it has none."""
+        ended = [r.ended_at for r in self.records if r.deployment_id == deployment_id and r.ended_at is not None]
+        return max(ended, default=None)
+
     def quarantined(self) -> list[Avoided]:
         """Return the nodes that are avoided now."""
         return retry.avoided(self.records, self.rules.quarantine, self.clock())

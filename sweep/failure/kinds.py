@@ -214,6 +214,7 @@ KINDS: Mapping[str, Kind] = {
             r"ZONE_RESOURCE_POOL_EXHAUSTED|(?i:stockout)|out\.of\.resources|does not have enough resources",
             r"Inadmissible|couldn't assign flavors|unavailable in ClusterQueue|Queue \S+ (?:is inactive|doesn't exist)",
             r"\bInsufficient [\w./-]+|FailedScheduling|Unschedulable",
+            r"its queue has not taken notice",
         ),
     ),
     "interrupted": Kind(

@@ -17,6 +17,7 @@ says what was measured, and the results volume, where there is one, has it too.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, ClassVar
 
@@ -33,6 +34,9 @@ from sweep.plan import Deployment, job_name
 from sweep.table import Source
 
 __all__ = ["Gke", "Live", "create", "delete_job", "how_far", "jobs_of_owner", "live", "results_uri"]
+
+
+log = logging.getLogger(__name__)
 
 
 class Gke:
@@ -71,6 +75,12 @@ class Gke:
                         return
                     yield Waiting(stage=Stage.QUEUED, message=f"the cluster is waited for: {error}")
                     await asyncio.sleep(pauses.next())
+                except Exception as error:  # a mistake of ours; its Job may run, so nobody may begin it again
+                    log.exception("deployment %s", deployment.deployment_id)
+                    if course is None or not course.exists:
+                        raise
+                    yield Lost(message=f"a mistake in sweep, {error!r}")
+                    return
         finally:
             self._courses.pop(deployment.deployment_id, None)
             if course is not None:

@@ -13,7 +13,7 @@
                                                                        unknown, or Kueue is not there
     Job               not suspended, no pod                            SCHEDULING
     pod               PodScheduled False                               SCHEDULING with the scheduler's message: GPUs,
-                                                                       taints, a claim that is missing
+                                                                       taints; BROKEN where a claim is missing
     pod               ContainerCreating, PodInitializing               PULLING (image and volumes)
     container         waiting for an image, Secret or config           PULLING, BROKEN: the Job itself would say Running
                                                                        for ever
@@ -40,6 +40,8 @@ BROKEN_REASONS = frozenset(
     CreateContainerConfigError CreateContainerError RunContainerError""".split()
 )
 """Why a container waits for what does not come by itself. Each may still pass: a Secret made late, a registry back."""
+NO_CLAIM = "persistentvolumeclaim"
+"""In the scheduler's words about a claim that is not there, or not bound."""
 NEVER_AGAIN = "DeactivatedDueToMaximumExecutionTimeExceeded"
 
 Object = Mapping[str, Any]
@@ -92,7 +94,8 @@ def read(
         return Standing(stage=Stage.SCHEDULING, message="no pod yet")
     scheduled = _condition(pod, "PodScheduled")
     if not about["node"]:
-        return Standing(stage=Stage.SCHEDULING, message=_text(scheduled, "message"), **about)
+        told = _text(scheduled, "message")
+        return Standing(stage=Stage.SCHEDULING, message=told, broken=NO_CLAIM in told, **about)
     if about["readable"]:
         return Standing(stage=Stage.LOADING, message=_disturbance(pod), **about)
     waiting = _waiting(pod)

@@ -26,14 +26,14 @@ from sweep.backends import (
 from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
 from sweep.backends.gke.creation import create
-from sweep.backends.gke.objects import EVENTS, avoids_nodes, delete_job, stop_points
+from sweep.backends.gke.objects import EVENTS, attempts_of, avoids_nodes, delete_job, stop_points
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.volume import Volume
-from sweep.backends.kubernetes import LogLine
+from sweep.backends.kubernetes import LogLine, Object
 from sweep.errors import ClusterError, ReportError
 from sweep.plan import Deployment, job_name
-from sweep.published import RESULT, STEP, Published, read_result, read_step
+from sweep.published import INTERRUPTED, RESULT, STEP, Published, read_result, read_step
 from sweep.table import Status
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,9 @@ class Course:
         self._node: str | None = None
         self._stopped: frozenset[AttemptKey] = frozenset()
         self._no_other_node = False
+        self._unread: list[LogLine] = []
+        self._cut_short: dict[AttemptKey, Published] = {}
+        self._warned_s = 0.0
         self.exists = not deployment.objects
         """Whether its Job was there; from then on only what is seen of it tells what became of it."""
 
@@ -130,14 +133,20 @@ class Course:
         if pod is None or standing.pod is None or not standing.readable:
             return
         if self._log is None or self._log.pod != standing.pod:
-            if self._log is None:
-                self._start_up = conditions.seconds_to_start(self._sight.seen.jobs.get(self._job), pod)
-            else:
+            if self._log is not None:
                 await self._log.close()
+                self._unread += self._log.take()
+            elif self._begins_it(job := self._sight.seen.jobs.get(self._job)):
+                self._start_up = conditions.seconds_to_start(job, pod)
             self._log = PodLog(self._cluster, standing.pod, self._changed)
         evictions = conditions.evictions(self._sight.seen.workload(self._job))
         found = {"node": standing.node, "image_digest": conditions.image_digest(pod), "evictions": evictions}
         self._about |= {name: value for name, value in found.items() if value is not None}
+
+    def _begins_it(self, job: Object | None) -> bool:
+        """Say whether the Job's first point is ours; else its start-up is in a row already."""
+        first, *_ = [*attempts_of(job or {"metadata": {}}), None]
+        return first is None or first in self._left
 
     def _begun(self, standing: Standing) -> Iterator[Event]:
         if standing.readable and standing.node and standing.node != self._node:
@@ -146,7 +155,8 @@ class Course:
 
     def _heard(self) -> Iterator[Event]:
         """Tell what the log has said since the last call."""
-        for line in [] if self._log is None else self._log.take():
+        unread, self._unread = self._unread, []
+        for line in [*unread, *([] if self._log is None else self._log.take())]:
             if line.text.startswith(STEP):
                 yield from self._step(line)
             elif line.text.startswith(RESULT):
@@ -155,7 +165,10 @@ class Course:
                 except ReportError as error:
                     log.warning("%s: %s", self._job, error)
                     continue
-                if not (said.cut and self._sight.volume):  # else it is whole there
+                if said.outcome == INTERRUPTED:  # a pod that takes its place may measure it yet
+                    self._cut_short[said.key] = said
+                    self._current = None if self._current and self._current[0] == said.key else self._current
+                elif not (said.cut and self._sight.volume):  # else it is whole there
                     yield from self._result(said)
 
     def _step(self, line: LogLine) -> Iterator[Event]:
@@ -164,7 +177,7 @@ class Course:
             self._current = key, line.at
             yield PointStarted(key=key)
 
-    def _result(self, said: Published) -> Iterator[Event]:
+    def _result(self, said: Published, state: str | None = None) -> Iterator[Event]:
         if said.key not in self._left:
             return  # told before
         self._left.discard(said.key)
@@ -179,7 +192,7 @@ class Course:
             ended_at=said.ended_at,
             log_tail=said.log_tail,
             exit_code=said.exit_code,
-            state=said.state,
+            state=said.state or state,
         )
 
     def _tell(self, standing: Standing) -> Iterator[Event]:
@@ -197,7 +210,7 @@ class Course:
     async def _give_up(self, standing: Standing, seconds: float) -> Standing | None:
         """Delete a Job that waits for what does not come, and return how it ended."""
         lingers = not self._left and seconds > AFTER_LAST_POINT_S
-        is_stuck = standing.broken or self._avoids_all(standing)
+        is_stuck = standing.broken or self._avoids_all(standing) or await self._waits_for_a_volume(standing, seconds)
         cannot_start = is_stuck and seconds > self._config["pending_timeout_s"]
         if not (lingers or cannot_start or (standing.stage is Stage.PULLING and seconds > PULL_S)):
             return None
@@ -215,6 +228,14 @@ class Course:
         is_full = "Insufficient" in said or "node affinity" not in said
         job = self._sight.seen.jobs.get(self._job)
         return standing.stage is Stage.SCHEDULING and not is_full and job is not None and avoids_nodes(job)
+
+    async def _waits_for_a_volume(self, standing: Standing, seconds: float) -> bool:
+        """Say whether a pod that has waited for long cannot mount what it needs; looked at now and then."""
+        patience_s: float = self._config["pending_timeout_s"]
+        if standing.stage is not Stage.PULLING or seconds < max(self._warned_s, 1.0) + patience_s:
+            return False
+        self._warned_s = seconds
+        return "Failed" in await self._warnings(standing)
 
     async def stop(self, keys: Collection[AttemptKey]) -> None:
         """See to it that these attempts do not begin; where nothing else is left and none runs, the Job goes at once.
@@ -250,6 +271,9 @@ class Course:
             yield event
         if self._left and self._sight.volume is not None:
             async for event in self._read_volume(self._sight.volume):
+                yield event
+        for said in self._cut_short.values():
+            for event in self._result(said, state=standing.message):
                 yield event
         at = conditions.released_at(self._sight.seen.pod(self._job) or self._sight.seen.lost.get(self._job))
         lines = [] if self._log is None else list(self._log.last)

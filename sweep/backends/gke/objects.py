@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
 from sweep.backends.kubernetes import Cluster, Object
 from sweep.errors import ClusterError
+from sweep.published import key_of
 
 LABEL = "trtllm-bench.sweep"
 JOBS, PODS = "/apis/batch/v1/namespaces/{namespace}/jobs", "/api/v1/namespaces/{namespace}/pods"
@@ -49,6 +50,14 @@ def of_sweep(sweep_id: str) -> str:
 def annotation(thing: Object, name: str) -> str:
     """Return an annotation of ours, an empty text where it has none."""
     return str((thing["metadata"].get("annotations") or {}).get(f"{LABEL}/{name}") or "")
+
+
+def attempts_of(job: Object) -> Iterator[tuple[str, int, int]]:
+    """Yield what a Job measures, in order, as its annotation says."""
+    for word in annotation(job, "attempts").split():
+        point_id, _, attempt = word.partition(":")
+        with contextlib.suppress(ValueError):
+            yield key_of(point_id, attempt)
 
 
 async def kueue_path(cluster: Cluster, **how: Any) -> str | None:
