@@ -117,8 +117,8 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
                 cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
                 follow_up=not cfg.run.detach,
             )
-    if cfg.run.detach:
-        running = job.plan.adopted - len(deployments) + submitted
+    running = job.plan.adopted - len(deployments) + submitted
+    if cfg.run.detach and running:
         return f"{running} deployments run on without us ({submitted} new); the same command collects what they measure"
     if job.steering.has_done_all:
         results.end_redo()

@@ -316,6 +316,7 @@ class _Drive:
                 case Ended():
                     rows += self._rows_of_the_rest(work, event)
                     del member.carries[deployment_id]
+                    self.asks_at = None if self.waits else self.asks_at  # a node may be free for it now
                     self.watcher.stage(deployment_id, None, event.message)
                     log.info("deployment %s ended %s", deployment_id, event.message)
                 case Lost():

@@ -128,6 +128,8 @@ class Steering:
         }
         skip = self._skipped(outlook, without=kept)
         begin = made.deployments[made.adopted :]
+        if len(live) >= self.rules.nodes:  # no node is free; and what fails meanwhile can share a start with it
+            return Step(stop=stop, skip=skip, waits=bool(begin or outlook.later), ask_at=self._ask_at(outlook))
         if begin:
             begin = tuple(self.dress(begin, self.avoid(attempt for d in begin for attempt in d.attempts)))
         return Step(begin=begin, stop=stop, skip=skip, waits=bool(outlook.later), ask_at=self._ask_at(outlook))

@@ -261,6 +261,10 @@ KINDS: Mapping[str, Kind] = {
     ),
     "worker_died": Kind(meaning="the process that carried the point died at it twice", policy=Policy.NEXT_RUN),
     "not_reached": Kind(meaning="its deployment ended before this point", policy=Policy.RETRY_LATER),
+    "no_result": Kind(
+        meaning="its pod ended well, and neither its log nor a results volume has its result",
+        policy=Policy.RETRY_LATER,
+    ),
     "no_other_node": Kind(meaning="no node is left beside those that are avoided", policy=Policy.RETRY_LATER),
     "cancelled": Kind(
         meaning="the sweep, or its Job, was ended while it ran",

@@ -50,6 +50,7 @@ class Gke:
         self._cluster: Cluster | None = None
         self._sights: dict[str, Sight] = {}
         self._courses: dict[str, Course] = {}
+        self._to_stop: dict[str, Collection[AttemptKey]] = {}
         self._opening = asyncio.Lock()
 
     async def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
@@ -64,6 +65,7 @@ class Gke:
                     if course is None:
                         course = Course(await self._sight(deployment.sweep_id), deployment, self._config)
                         self._courses[deployment.deployment_id] = course
+                        await course.stop(self._to_stop.get(deployment.deployment_id, ()))
                     async for event in course.events():
                         yield event
                     return
@@ -88,6 +90,7 @@ class Gke:
 
     async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
         """Tell the pod which attempts not to begin; without any left, and none begun, delete the Job."""
+        self._to_stop[deployment_id] = keys  # its course may only be about to begin
         if (course := self._courses.get(deployment_id)) is not None:
             await course.stop(keys)
 

@@ -32,6 +32,7 @@ from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.volume import Volume
 from sweep.backends.kubernetes import LogLine, Object
 from sweep.errors import ClusterError, ReportError
+from sweep.failure import KINDS
 from sweep.plan import Deployment, job_name
 from sweep.published import INTERRUPTED, RESULT, STEP, Published, read_result, read_step
 from sweep.table import Status
@@ -86,6 +87,7 @@ class Course:
             async for event in self._create():
                 yield event
             self.exists = True
+            await self.stop(self._stopped)
         since, stood = time.monotonic(), None
         while True:
             self._changed.clear()
@@ -244,11 +246,14 @@ class Course:
             ClusterError: the API server refuses, or is away for too long.
         """
         self._stopped = frozenset(keys)
+        has_ended = set(self._order) - self._left
+        if not self.exists or not self._stopped:  # it is done once there is something to tell
+            return
         if self._left <= self._stopped and self._current is None:
             log.info("%s: nothing of it is wanted any more; its Job is deleted", self._job)
             await delete_job(self._cluster, self._job)
-        elif self._left & self._stopped:
-            await stop_points(self._cluster, self._job, [key for key in self._order if key in self._stopped])
+        elif told := sorted(self._stopped - has_ended):
+            await stop_points(self._cluster, self._job, told)
 
     async def _warnings(self, standing: Standing) -> str:
         """Return what the cluster warned of last about a pod that does not begin: a volume that cannot be mounted."""
@@ -278,6 +283,8 @@ class Course:
         at = conditions.released_at(self._sight.seen.pod(self._job) or self._sight.seen.lost.get(self._job))
         lines = [] if self._log is None else list(self._log.last)
         found = failure.classify(lines, exit_code=standing.exit_code, state=standing.message)
+        if self._left and standing.exit_code == 0:  # a pod that ended well has published all
+            found = failure.Failure(kind="no_result", message=KINDS["no_result"].meaning)
         if self._current is not None:
             key, begun = self._current
             yield PointFailed(
@@ -296,8 +303,6 @@ class Course:
             yield Ended(at=at)
         elif self._no_other_node:
             yield Ended(message=standing.message, kind="no_other_node", at=at)
-        elif standing.exit_code == 0:
-            yield Ended(message="its pod succeeded, and neither its log nor a results volume has this point", at=at)
         else:
             yield Ended(message=found.message, kind=found.kind, at=at)
 
