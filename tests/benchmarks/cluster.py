@@ -32,7 +32,7 @@ from tests.cluster.kit.cluster import Cluster
 ROOT = Path(__file__).parent.parent.parent
 KIT = ROOT / "tests" / "cluster" / "kit"
 NODES = 200
-RUN_S, EACH_LINE_S = 2.0, 0.1
+RUN_S, EACH_LINE_S = 6.0, 0.1
 DEADLINE_S = 600
 
 
