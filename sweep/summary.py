@@ -213,7 +213,7 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
     console.print(f"\nTable: {folder / 'table'}\n", highlight=False, soft_wrap=True)
     console.print("  import pandas", highlight=False)
     console.print(f'  df = pandas.read_parquet("{folder / "table"}")', highlight=False, soft_wrap=True)
-    console.print("or, with the last attempt of each point only:", highlight=False)
+    console.print("or, only what is ok, the last attempt of each point:", highlight=False)
     console.print(f'  import sweep; df = sweep.load("{folder}")', highlight=False, soft_wrap=True)
 
 

@@ -46,7 +46,11 @@ def wait_for_rows(folder: Path, rows: int, process: subprocess.Popen[str]) -> in
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
-        count = len(sweep.load(folder, columns=["point_id"], attempts="all")) if (folder / "table").is_dir() else 0
+        count = (
+            len(sweep.load(folder, columns=["point_id"], attempts="all", status="all"))
+            if (folder / "table").is_dir()
+            else 0
+        )
         if count >= rows:
             return count
         time.sleep(0.02)
@@ -217,7 +221,7 @@ def test_a_new_axis_value_runs_only_the_new_points(smoke: tuple[Path, subprocess
     folder, _ = smoke
     done = run("-m", SMOKE, "concurrency=1,4", f"results_dir={folder.parent}")
     assert done.returncode == 0, done.stderr
-    frame = sweep.load(folder, attempts="all")
+    frame = sweep.load(folder, attempts="all", status="all")
     assert len(frame) == 6 and frame["point_id"].is_unique
 
 
@@ -225,7 +229,7 @@ def test_a_model_without_data_gets_infeasible_rows(tmp_path: Path) -> None:
     done = run(SMOKE, "model.predict_as=null", f"results_dir={tmp_path}")
     assert done.returncode == 3
     assert "4  infeasible (no_prediction): the operator database has nothing near meta-llama" in done.stdout
-    frame = sweep.load(tmp_path / "smoke")
+    frame = sweep.load(tmp_path / "smoke", status="all")
     assert set(frame["status"]) == {"infeasible"} and set(frame["attempt"]) == {0}
     assert frame["failure_message"].str.len().min() > 10
     assert frame["output_tput_tps"].isna().all()
@@ -249,7 +253,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(tmp_path: Pat
     had = wait_for_rows(tmp_path / "ds_r1_grid", 10, first)
     first.kill()
     first.communicate()
-    before = sweep.load(tmp_path / "ds_r1_grid", attempts="all")
+    before = sweep.load(tmp_path / "ds_r1_grid", attempts="all", status="all")
     assert len(before) >= had
     process = start(*GRID, f"results_dir={tmp_path}")
     counts = []
@@ -258,7 +262,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(tmp_path: Pat
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert counts == sorted(counts) and counts[0] >= had
-    after = sweep.load(tmp_path / "ds_r1_grid", attempts="all")
+    after = sweep.load(tmp_path / "ds_r1_grid", attempts="all", status="all")
     assert len(after) == 132 and after["point_id"].is_unique
     assert set(before["point_id"]) <= set(after["point_id"])
     assert "132 ok" in out
@@ -278,7 +282,7 @@ def test_a_killed_worker_is_told_in_our_words_and_costs_no_row(tmp_path: Path, s
     assert (tmp_path / "marker").exists()
     assert "a worker process died" in done.stderr
     assert "raylet" not in done.stdout + done.stderr
-    frame = sweep.load(tmp_path / "results" / "ds_r1_grid", attempts="all")
+    frame = sweep.load(tmp_path / "results" / "ds_r1_grid", attempts="all", status="all")
     assert frame["point_id"].is_unique and set(frame["status"]) == {"ok"}
 
 
