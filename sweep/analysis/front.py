@@ -1,19 +1,15 @@
-"""Questions to the table: which points are worth having."""
+"""The Pareto front: which points are worth having, and the area that they span."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sweep.errors import UsageError, nearest
+from sweep.analysis import rows as of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
-
-
-SAME_CLOCK = 1.03
-"""Largest ratio of two mean SM clocks that are taken for the same: a power cap alone moves them by a percent or two."""
 
 
 def pareto(
@@ -54,14 +50,11 @@ def pareto(
     import numpy as np
     import pandas as pd
 
-    for name in (x, y, *by):
-        if name not in df.columns:
-            raise UsageError(f"the rows have no column {name}{nearest(name, map(str, df.columns))}")
-    keys = list(dict.fromkeys([*(["source"] if "source" in df.columns else []), *by]))
-    ok = df["status"].eq("ok").fillna(False).to_numpy(bool) if "status" in df.columns else np.ones(len(df), bool)
-    rows = df[ok & df[x].notna().to_numpy(bool) & df[y].notna().to_numpy(bool)]
-    _warn_of_clocks(rows, keys)
-    group = rows.groupby(keys, dropna=False).ngroup().to_numpy() if keys else np.zeros(len(rows), np.int64)
+    of.expect(df, (x, y))
+    keys = of.group_columns(df, by)
+    rows = df[of.ok(df) & df[x].notna().to_numpy(bool) & df[y].notna().to_numpy(bool)]
+    of.warn_of_clocks(rows, keys, stacklevel=2)
+    group = of.group_numbers(rows, keys)
     xs, ys = rows[x].to_numpy("float64"), rows[y].to_numpy("float64")
     # From the largest x downwards, a row is on the front if its y is the highest so far in its group, and was not
     # reached by a larger x. Of one x the largest y comes first.
@@ -76,12 +69,15 @@ def pareto(
     return found
 
 
-def _warn_of_clocks(rows: pd.DataFrame, keys: Sequence[str]) -> None:
-    if "sm_clock_mhz" not in rows.columns or not rows["sm_clock_mhz"].notna().any():
-        return
-    clocks = rows.groupby(list(keys), dropna=False)["sm_clock_mhz"] if keys else rows["sm_clock_mhz"]
-    ratio = clocks.max() / clocks.min()
-    if (ratio.max() if keys else ratio) > SAME_CLOCK:
-        low, high = rows["sm_clock_mhz"].min(), rows["sm_clock_mhz"].max()
-        told = f"rows that are compared ran at mean SM clocks from {low:,.0f} to {high:,.0f} MHz (column sm_clock_mhz)"
-        warnings.warn(told, stacklevel=3)
+def areas(xs: np.ndarray[Any, Any], ys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the hypervolume of the front of each line of points: the area that it dominates, down to zero in x and y.
+
+    xs, ys: positive, of shape (..., points); computed along the last axis for all lines at once.
+    """
+    import numpy as np
+
+    order = np.argsort(-xs, axis=-1, kind="stable")
+    x_down = np.take_along_axis(xs, order, -1)
+    reached = np.maximum.accumulate(np.take_along_axis(ys, order, -1), axis=-1)  # by this x or a larger one
+    widths = x_down - np.concatenate([x_down[..., 1:], np.zeros_like(x_down[..., :1])], axis=-1)
+    return np.asarray((widths * reached).sum(axis=-1))
