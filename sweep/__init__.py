@@ -14,17 +14,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.analysis import best, cost, interpolate, pareto
+    from sweep.analysis import best, compare, cost, interpolate, pareto
     from sweep.point import Point
     from sweep.table import load
 
 __version__ = "0.1.0"
-__all__ = ["Point", "__version__", "best", "cost", "interpolate", "load", "pareto"]
+__all__ = ["Point", "__version__", "best", "compare", "cost", "interpolate", "load", "pareto"]
 
 _HOME = {
     "Point": "sweep.point",
     "load": "sweep.table",
     "best": "sweep.analysis",
+    "compare": "sweep.analysis",
     "cost": "sweep.analysis",
     "interpolate": "sweep.analysis",
     "pareto": "sweep.analysis",

@@ -60,11 +60,12 @@ def best(
     held = of.ok(df) & ~np.isnan(figure)
     if where is not None:
         held &= rows_where(df, where)
-    rows, figure = df[held], figure[held]
-    of.warn_of_clocks(rows, keys, stacklevel=2)
+    usable = np.flatnonzero(held)
+    rows = df[[*keys, *([of.CLOCK] if of.CLOCK in df.columns and of.CLOCK not in keys else [])]].iloc[usable]
     group = of.group_numbers(rows, keys)
-    order = np.lexsort((-figure, group))
+    of.warn_of_clocks(rows, group, stacklevel=2)
+    order = np.lexsort((-figure[usable], group))
     first = np.ones(len(order), bool)
     first[1:] = group[order][1:] != group[order][:-1]
-    found: pd.DataFrame = rows.iloc[order[first]]
+    found: pd.DataFrame = df.iloc[usable[order[first]]]
     return found

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    Array = np.ndarray[Any, Any]
+
 
 def pareto(
     df: pd.DataFrame,
@@ -48,28 +50,45 @@ def pareto(
         [10.0, 20.0]
     """
     import numpy as np
-    import pandas as pd
 
     of.expect(df, (x, y))
     keys = of.group_columns(df, by)
-    rows = df[of.ok(df) & df[x].notna().to_numpy(bool) & df[y].notna().to_numpy(bool)]
-    of.warn_of_clocks(rows, keys, stacklevel=2)
+    usable = np.flatnonzero(of.ok(df) & df[x].notna().to_numpy(bool) & df[y].notna().to_numpy(bool))
+    wanted = [*keys, x, y, *([of.CLOCK] if of.CLOCK in df.columns else [])]
+    rows = df[list(dict.fromkeys(wanted))].iloc[usable]
     group = of.group_numbers(rows, keys)
+    of.warn_of_clocks(rows, group, stacklevel=2)
     xs, ys = rows[x].to_numpy("float64"), rows[y].to_numpy("float64")
-    # From the largest x downwards, a row is on the front if its y is the highest so far in its group, and was not
-    # reached by a larger x. Of one x the largest y comes first.
-    order = np.lexsort((-ys, -xs, group))
-    x_down, y_down, of_group = xs[order], ys[order], group[order]
-    highest = pd.Series(y_down).groupby(of_group).cummax().to_numpy()
-    rises = np.ones(len(rows), bool)
-    rises[1:] = (highest[1:] != highest[:-1]) | (of_group[1:] != of_group[:-1])
-    reached_at = np.maximum.accumulate(np.where(rises, np.arange(len(rows)), 0))
-    front = order[(y_down == highest) & (x_down == x_down[reached_at])]
-    found: pd.DataFrame = rows.iloc[front[np.lexsort((xs[front], group[front]))]]
+    front = np.flatnonzero(_unbeaten(xs, ys, group))
+    found: pd.DataFrame = df.iloc[usable[front[np.lexsort((xs[front], group[front]))]]]
     return found
 
 
-def areas(xs: np.ndarray[Any, Any], ys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _unbeaten(xs: Array, ys: Array, group: Array) -> Array:
+    """Return for each row whether no other of its group is at least as good in both and better in one."""
+    import numpy as np
+    import pandas as pd
+
+    if not len(xs):
+        return np.zeros(0, bool)
+    order = np.argsort(-xs, kind="stable")
+    order = order[np.argsort(group[order], kind="stable")]
+    x_down, of_group = xs[order], group[order]
+    highest = pd.Series(ys[order]).groupby(of_group).cummax().to_numpy()
+    # A run is what has the same x in a group; its highest y is beaten where the runs before, of larger x, have as much.
+    begins = np.ones(len(xs), bool)
+    begins[1:] = (x_down[1:] != x_down[:-1]) | (of_group[1:] != of_group[:-1])
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(xs)) - 1
+    before = np.where(of_group[first] == of_group[first - 1], highest[first - 1], -np.inf)
+    before[0] = -np.inf
+    run = np.cumsum(begins) - 1
+    unbeaten = np.zeros(len(xs), bool)
+    unbeaten[order] = (ys[order] == highest[last][run]) & (highest[last] > before)[run]
+    return unbeaten
+
+
+def areas(xs: Array, ys: Array) -> Array:
     """Return the hypervolume of the front of each line of points: the area that it dominates, down to zero in x and y.
 
     xs, ys: positive, of shape (..., points); computed along the last axis for all lines at once.

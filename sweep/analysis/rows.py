@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+CLOCK = "sm_clock_mhz"
 SAME_CLOCK = 1.03
 """Largest ratio of two mean SM clocks that are taken for the same: a power cap alone moves them by a percent or two."""
 
@@ -52,13 +53,12 @@ def group_numbers(df: pd.DataFrame, keys: Sequence[str]) -> np.ndarray[Any, np.d
     return np.asarray(df.groupby(list(keys), dropna=False).ngroup().to_numpy("int64"))
 
 
-def warn_of_clocks(rows: pd.DataFrame, keys: Sequence[str], stacklevel: int) -> None:
+def warn_of_clocks(rows: pd.DataFrame, group: np.ndarray[Any, np.dtype[np.int64]], stacklevel: int) -> None:
     """Warn where rows of one group ran at different GPU clocks, so that part of their difference is the clock's."""
-    if "sm_clock_mhz" not in rows.columns or not rows["sm_clock_mhz"].notna().any():
+    if CLOCK not in rows.columns or not rows[CLOCK].notna().any():
         return
-    clocks = rows.groupby(list(keys), dropna=False)["sm_clock_mhz"] if keys else rows["sm_clock_mhz"]
-    ratio = clocks.max() / clocks.min()
-    if (ratio.max() if keys else ratio) > SAME_CLOCK:
-        low, high = rows["sm_clock_mhz"].min(), rows["sm_clock_mhz"].max()
-        told = f"rows that are compared ran at mean SM clocks from {low:,.0f} to {high:,.0f} MHz (column sm_clock_mhz)"
+    clocks = rows[CLOCK].groupby(group)
+    if (clocks.max() / clocks.min()).max() > SAME_CLOCK:
+        low, high = rows[CLOCK].min(), rows[CLOCK].max()
+        told = f"rows that are compared ran at mean SM clocks from {low:,.0f} to {high:,.0f} MHz (column {CLOCK})"
         warnings.warn(told, stacklevel=stacklevel + 1)
