@@ -224,7 +224,10 @@ def _noise(pairs: Pairs, metric: str, given: float | None, predicted: bool) -> t
     if not found.assumed:
         return found, f"Noise from repeats: {shares} ({found.start_df:.0f} degrees of freedom)."
     why = "All repeats of a point are of one engine start" if found.within_df > 0 else "No point has a repeat"
-    return found, f"{why}, so noise is ASSUMED: {shares}, because {noises.ASSUMED_FROM}. Set it with `noise`."
+    return (
+        found,
+        f"{why}, so noise is ASSUMED: {shares}, because {noises.ASSUMED_FROM}. Set it with noise=... or --noise.",
+    )
 
 
 def _row_tests(pairs: Pairs, metric: str, noise: Noise, alpha: float) -> dict[str, Array]:
@@ -315,7 +318,7 @@ def _no_tests(keys: Sequence[str]) -> pd.DataFrame:
 def _notes(pairs: Pairs, usable: Array, table: pd.DataFrame, predicted: bool) -> list[str]:
     notes = []
     if len(table) and (left := int((~usable).sum())):
-        notes.append(f"{left} of {len(table)} points that are in both are not comparable; `differs` says why.")
+        notes.append(f"{left} of {len(table)} points that are in both are not comparable.")
     if not predicted and (names := matching.unknown(pairs)):
         notes.append(f"Not known of both sweeps, so it may differ: {', '.join(names)}.")
     if not len(table):
