@@ -1,8 +1,10 @@
-"""The small expression language of the matrix: `derive`, `require` and `exclude`.
+"""The small expression language: `derive`, `require` and `exclude` of the matrix, and questions to a table.
 
 Names, numbers, texts, comparison, arithmetic, and/or/not/in, min, max and ceil. A text is parsed with `ast` and turned
 into closures; nothing is ever given to `eval`, so that a configuration stays data. Everything that can be wrong with
 an expression itself is found when it is compiled, once, and not at the first of 100,000 cells.
+
+What is computed with is a Meaning: the values of one cell here (CELLS), whole columns in `analysis/where.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,6 @@ MAX_LENGTH = 1000
 Env = Mapping[str, Any]
 Evaluate = Callable[[Env], Any]
 
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"min": min, "max": max, "ceil": math.ceil}
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -44,16 +45,65 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
+def _conjunction(parts: Sequence[Evaluate]) -> Evaluate:
+    if len(parts) == 2:
+        a, b = parts
+        return lambda env: a(env) and b(env)
+    return lambda env: all(part(env) for part in parts)
+
+
+def _disjunction(parts: Sequence[Evaluate]) -> Evaluate:
+    if len(parts) == 2:
+        a, b = parts
+        return lambda env: a(env) or b(env)
+    return lambda env: any(part(env) for part in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What the words of the language do with the values that names have.
+
+    noun: what a name stands for, in messages.
+    unlimited: turns the value of a name whose 0 means infinity.
+    is_text: whether a value is none to compute with.
+    shown: a value in a message.
+    """
+
+    noun: str
+    functions: Mapping[str, Callable[..., Any]]
+    compare: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]
+    conjunction: Callable[[Sequence[Evaluate]], Evaluate]
+    disjunction: Callable[[Sequence[Evaluate]], Evaluate]
+    negation: Callable[[Any], Any]
+    unlimited: Callable[[Any], Any]
+    is_text: Callable[[Any], bool]
+    shown: Callable[[Any], str]
+
+
+CELLS = Meaning(
+    noun="setting",
+    functions={"min": min, "max": max, "ceil": math.ceil},
+    compare=_COMPARE,
+    conjunction=_conjunction,
+    disjunction=_disjunction,
+    negation=operator.not_,
+    unlimited=lambda value: value or math.inf,
+    is_text=lambda value: isinstance(value, (str, list)),
+    shown=str,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression; call it with the settings of a cell."""
+    """A compiled expression; call it with what its names stand for."""
 
     text: str
     names: frozenset[str]
     evaluate: Evaluate
+    meaning: Meaning = CELLS
 
     def __call__(self, env: Env) -> Any:
-        """Return the value for the cell `env`.
+        """Return the value for `env`, for example the settings of a cell.
 
         Raises:
             UsageError: the values cannot be combined (a text and a number, a division by zero).
@@ -61,12 +111,15 @@ class Expression:
         try:
             return self.evaluate(env)
         except (TypeError, ValueError, ArithmeticError) as error:
-            values = ", ".join(f"{name}={env.get(name)!s}" for name in sorted(self.names))
+            values = ", ".join(f"{name}={self.meaning.shown(env.get(name))}" for name in sorted(self.names))
             raise UsageError(f'"{self.text}" has no value for {values}: {error}') from None
 
 
 def compile_expression(
-    text: str, names: Mapping[str, Collection[str] | None], infinite: Collection[str] = ()
+    text: str,
+    names: Mapping[str, Collection[str] | None],
+    infinite: Collection[str] = (),
+    meaning: Meaning = CELLS,
 ) -> Expression:
     """Compile `text`.
 
@@ -80,17 +133,19 @@ def compile_expression(
         raise UsageError(f'"{text[:60]}..." is longer than {MAX_LENGTH} characters')
     try:
         tree = ast.parse(text.strip(), mode="eval")
-        compiler = _Compiler(text, names, infinite)
+        compiler = _Compiler(text, names, infinite, meaning)
         evaluate = compiler.compile(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise UsageError(f'"{text}" is no expression: {reason}') from None
-    return Expression(text, frozenset(compiler.used), evaluate)
+    return Expression(text, frozenset(compiler.used), evaluate, meaning)
 
 
 class _Compiler:
-    def __init__(self, text: str, names: Mapping[str, Collection[str] | None], infinite: Collection[str]) -> None:
-        self.text, self.names, self.infinite = text, names, infinite
+    def __init__(
+        self, text: str, names: Mapping[str, Collection[str] | None], infinite: Collection[str], meaning: Meaning
+    ) -> None:
+        self.text, self.names, self.infinite, self.meaning = text, names, infinite, meaning
         self.used: set[str] = set()
 
     def compile(self, node: ast.expr) -> Evaluate:
@@ -100,10 +155,11 @@ class _Compiler:
             case ast.Name() | ast.Attribute():
                 return self._name(node)
             case ast.BoolOp(op=op, values=values):
-                return self._bool(isinstance(op, ast.And), [self.compile(value) for value in values])
+                joined = self.meaning.conjunction if isinstance(op, ast.And) else self.meaning.disjunction
+                return joined([self.compile(value) for value in values])
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                inner = self.compile(operand)
-                return lambda env: not inner(env)
+                inner, negation = self.compile(operand), self.meaning.negation
+                return lambda env: negation(inner(env))
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner = self.compile(operand)
                 return lambda env: -inner(env)
@@ -114,12 +170,14 @@ class _Compiler:
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 parts = [self.compile(item) for item in items]
                 return lambda env: [part(env) for part in parts]
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS and args:
-                function, arguments = _FUNCTIONS[name], [self.compile(arg) for arg in args]
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in self.meaning.functions and args:
+                function, arguments = self.meaning.functions[name], [self.compile(arg) for arg in args]
                 return lambda env: function(*[argument(env) for argument in arguments])
             case ast.Call(func=called_node):
                 called = ast.unparse(called_node)
-                raise UsageError(f'"{self.text}" calls {called}; only {", ".join(_FUNCTIONS)} can be called')
+                raise UsageError(
+                    f'"{self.text}" calls {called}; only {", ".join(self.meaning.functions)} can be called'
+                )
         raise UsageError(f'"{self.text}" uses {ast.unparse(node)!r}, which the expression language does not have')
 
     def _name(self, node: ast.expr) -> Evaluate:
@@ -130,26 +188,21 @@ class _Compiler:
         if name not in self.names:
             texts = {text for choices in self.names.values() if choices for text in choices}
             hint = f"; a text needs quotes: '{name}'" if name in texts else nearest(name, self.names)
-            raise UsageError(f'"{self.text}" names {name}, which is no setting{hint}')
+            raise UsageError(f'"{self.text}" names {name}, which is no {self.meaning.noun}{hint}')
         self.used.add(name)
         if name in self.infinite:
-            return lambda env: env[name] or math.inf
+            unlimited = self.meaning.unlimited
+            return lambda env: unlimited(env[name])
         if "." in name:
             return lambda env: env.get(name)
         return lambda env: env[name]
 
-    def _bool(self, conjunction: bool, parts: list[Evaluate]) -> Evaluate:
-        if len(parts) == 2:
-            a, b = parts
-            return (lambda env: a(env) and b(env)) if conjunction else (lambda env: a(env) or b(env))
-        if conjunction:
-            return lambda env: all(part(env) for part in parts)
-        return lambda env: any(part(env) for part in parts)
-
     def _arithmetic(self, function: Callable[[Any, Any], Any], left: Evaluate, right: Evaluate) -> Evaluate:
+        is_text = self.meaning.is_text
+
         def evaluate(env: Env) -> Any:
             a, b = left(env), right(env)
-            if isinstance(a, (str, list)) or isinstance(b, (str, list)):
+            if is_text(a) or is_text(b):
                 raise TypeError("arithmetic is for numbers")
             return function(a, b)
 
@@ -162,16 +215,16 @@ class _Compiler:
                 raise UsageError(f'"{self.text}" uses "is"; write == or !=')
             self._check_texts(left, right)
             self._check_texts(right, left)
-        functions, parts = [_COMPARE[type(op)] for op in node.ops], [self.compile(operand) for operand in operands]
-        if len(functions) == 1:
-            function, (a, b) = functions[0], parts
-            return lambda env: function(a(env), b(env))
+        parts = [self.compile(operand) for operand in operands]
+        links = [
+            self._link(self.meaning.compare[type(op)], a, b)
+            for op, a, b in zip(node.ops, parts, parts[1:], strict=False)
+        ]
+        return links[0] if len(links) == 1 else self.meaning.conjunction(links)
 
-        def evaluate(env: Env) -> bool:
-            values = [part(env) for part in parts]
-            return all(f(a, b) for f, a, b in zip(functions, values, values[1:], strict=False))
-
-        return evaluate
+    @staticmethod
+    def _link(function: Callable[[Any, Any], Any], a: Evaluate, b: Evaluate) -> Evaluate:
+        return lambda env: function(a(env), b(env))
 
     def _check_texts(self, name: ast.expr, value: ast.expr) -> None:
         """Refuse a comparison with a text that the setting can never have: a typo there would silently do nothing."""

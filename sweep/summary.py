@@ -186,12 +186,12 @@ def print_live(deployments: Sequence[Live], plan: Plan, *, results_uri: str | No
             message = "its ConfigMap is missing: a driver was killed as it made it; the same command makes it again"
         age = duration((now - live.since).total_seconds())
         table.add_row(live.job, stage, standing.node or "", age, str(len(live.attempts)), escape(message))
-    console = _console()
-    console.print(table)
+    out = console()
+    out.print(table)
     if any(live.standing.ended and to_do.intersection(live.attempts) for live in deployments):
-        console.print("What has ended is collected by the same command.")
+        out.print("What has ended is collected by the same command.")
     if results_uri is None and to_do:
-        console.print(
+        out.print(
             "Without backend.bucket or backend.results_uri the pods' logs are all there is: what a pod that is deleted"
             " told nobody is measured again.",
             soft_wrap=True,
@@ -211,7 +211,7 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
 
     from sweep.analysis import pareto
 
-    console = _console()
+    out = console()
     mine = frame[frame["point_id"].isin(list(plan.points))]
     streamed = bool(mine["tps_per_user"].notna().any())
     speed = "tps_per_user" if streamed else "tps_per_user_e2e"  # without streaming only end-to-end times are known
@@ -221,52 +221,58 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
     for group, rows in front.groupby(["model", "isl", "osl", "source"], sort=False):
         model, isl, osl, source = (str(value) for value in group)
         mark = "PREDICTED, not measured" if source == "simulated" else "measured"
-        console.print(f"{model}  ISL {isl} / OSL {osl}  Pareto points, {mark}", style="bold", soft_wrap=True)
+        out.print(f"{model}  ISL {isl} / OSL {osl}  Pareto points, {mark}", style="bold", soft_wrap=True)
         table = Table()
         for column in ("layout", "KV", "concurrency", "tok/s/GPU", "tok/s/user", "TTFT p99 ms"):
             name = "tok/s/user, end to end" if column == "tok/s/user" and not streamed else column
             table.add_column(name, justify="left" if column in ("layout", "KV") else "right")
         for row in rows[:SHOWN_FRONT].itertuples():
             table.add_row(
-                _layout(row),
+                layout(row),
                 str(row.kv_cache_dtype),
                 str(row.concurrency or "unlimited"),
                 f"{row.output_tput_per_gpu:,.0f}",
                 f"{getattr(row, speed):,.1f}",
-                f"{row.ttft_ms_p99:,.0f}" if _cell(row.ttft_ms_p99) else "–",
+                f"{row.ttft_ms_p99:,.0f}" if cell(row.ttft_ms_p99) else "–",
             )
-        console.print(table)
+        out.print(table)
         if len(rows) > SHOWN_FRONT:
-            console.print(f"and {len(rows) - SHOWN_FRONT:,} more")
+            out.print(f"and {len(rows) - SHOWN_FRONT:,} more")
     if front["ttft_ms_p99"].isna().any() and streamed:
-        console.print("– : a P99 needs at least 100 requests", style="dim")
+        out.print("– : a P99 needs at least 100 requests", style="dim")
     for warning in told:
-        console.print(f"Take care: {warning.message}", style="yellow", soft_wrap=True)
+        out.print(f"Take care: {warning.message}", style="yellow", soft_wrap=True)
     counts = mine["status"].value_counts()
-    console.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
+    out.print(", ".join(f"{count} {status}" for status, count in counts.items()), highlight=False)
     for line in without_a_number(mine):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     if (mine["source"] == "simulated").any():
-        console.print("These rows are predictions of a simulator; no GPU was used.", style="bold yellow")
-    console.print(f"\nTable: {folder / 'table'}\n", highlight=False, soft_wrap=True)
-    console.print("  import pandas", highlight=False)
-    console.print(f'  df = pandas.read_parquet("{folder / "table"}")', highlight=False, soft_wrap=True)
-    console.print("or, with the last attempt of each point only:", highlight=False)
-    console.print(f'  import sweep; df = sweep.load("{folder}")', highlight=False, soft_wrap=True)
+        out.print("These rows are predictions of a simulator; no GPU was used.", style="bold yellow")
+    out.print(f"\nTable: {folder / 'table'}\n", highlight=False, soft_wrap=True)
+    out.print("  import pandas", highlight=False)
+    out.print(f'  df = pandas.read_parquet("{folder / "table"}")', highlight=False, soft_wrap=True)
+    out.print("or, only what is ok, the last attempt of each point:", highlight=False)
+    out.print(f'  import sweep; df = sweep.load("{folder}")', highlight=False, soft_wrap=True)
 
 
 def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
     """Print rows as a table; without `columns`, those that most people want."""
+    from pandas.api.types import is_numeric_dtype
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = list(columns or DEFAULT_COLUMNS)
     for name in names:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        right = is_numeric_dtype(frame[name].dtype)
+        table.add_column(name.replace("_", " "), overflow="fold", justify="right" if right else "left")
     for row in frame[names].itertuples(index=False):
-        table.add_row(*[_cell(value) for value in row])
-    _console().print(table)
+        table.add_row(*[escape(cell(value)) for value in row])
+    out = console()
+    out.print(table)
+    if "source" not in names and (frame["source"] == "simulated").any():
+        out.print("Rows of source simulated are predictions; no GPU was used.", style="bold yellow")
 
 
 def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -283,40 +289,45 @@ def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:
             column, overflow="fold", justify=justify, min_width=WIDTH_OF_FILE if column == "file" else None
         )
     for row in rows:
-        layout = [f"{name.upper()}{row[name]}" for name in ("tp", "pp", "ep") if (row[name] or 1) > 1 or name == "tp"]
+        parallel = [f"{name.upper()}{row[name]}" for name in ("tp", "pp", "ep") if (row[name] or 1) > 1 or name == "tp"]
         table.add_row(
             Path(row["imported_from"]).name,
             row["status"],
             row["trtllm_version"],
             (row["model"] or "").rpartition("/")[2],
-            "/".join(_cell(row[name]) or "?" for name in ("isl", "osl")),
-            " ".join(layout) if row["tp"] else "",
-            _cell(row["effective_num_requests"]),
-            _cell(row["output_tput_tps"]),
-            _cell(row["tps_per_user"]),
+            "/".join(cell(row[name]) or "?" for name in ("isl", "osl")),
+            " ".join(parallel) if row["tp"] else "",
+            cell(row["effective_num_requests"]),
+            cell(row["output_tput_tps"]),
+            cell(row["tps_per_user"]),
         )
-    console = _console()
-    console.print(table)
+    out = console()
+    out.print(table)
     for row in rows:
         if row["failure_message"]:
             told = (
                 f"{Path(row['imported_from']).name}: {row['status']} ({row['failure_kind']}): {row['failure_message']}"
             )
-            console.print(told, highlight=False, markup=False, soft_wrap=True)
+            out.print(told, highlight=False, markup=False, soft_wrap=True)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Return a value as people read it; nothing where it is null."""
     if value is None or str(value) in ("<NA>", "nan", "NaT"):
         return ""
-    return f"{value:,.1f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
 
 
-def _layout(row: Any) -> str:
+def layout(row: Any) -> str:
+    """Return the parallelism of a row, for example `TP4 EP4 attention DP`."""
     parts = [f"TP{row.tp}", f"PP{row.pp}" if row.pp > 1 else "", f"EP{row.ep}" if row.ep > 1 else ""]
     return " ".join([part for part in parts if part] + (["attention DP"] if row.attention_dp else []))
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Return what tables are printed with; where stdout is no terminal, lines of WIDTH_ELSEWHERE."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)

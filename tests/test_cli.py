@@ -46,7 +46,11 @@ def wait_for_rows(folder: Path, rows: int, process: subprocess.Popen[str]) -> in
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
-        count = len(sweep.load(folder, columns=["point_id"], attempts="all")) if (folder / "table").is_dir() else 0
+        count = (
+            len(sweep.load(folder, columns=["point_id"], attempts="all", status="all"))
+            if (folder / "table").is_dir()
+            else 0
+        )
         if count >= rows:
             return count
         time.sleep(0.02)
@@ -226,7 +230,7 @@ def test_a_new_axis_value_runs_only_the_new_points(smoke: tuple[Path, subprocess
     folder, _ = smoke
     done = run("-m", SMOKE, "concurrency=1,4", f"results_dir={folder.parent}")
     assert done.returncode == 0, done.stderr
-    frame = sweep.load(folder, attempts="all")
+    frame = sweep.load(folder, attempts="all", status="all")
     assert len(frame) == 6 and frame["point_id"].is_unique
 
 
@@ -248,20 +252,31 @@ def test_a_budget_leaves_the_rest_and_a_larger_one_goes_on(tmp_path: Path) -> No
     done = run(*mine, "run.budget.gpu_hours=0.2")
     assert done.returncode == 3
     assert "skipped (budget): " in done.stdout and "of 0.2 GPU-hours are spent (run.budget.gpu_hours)" in done.stdout
-    frame = sweep.load(tmp_path / "llama70b_kv")
+    frame = sweep.load(tmp_path / "llama70b_kv", status="all")
     counts = frame["status"].value_counts()
     assert set(counts.index) == {"ok", "skipped"} and set(frame[frame["status"] == "skipped"]["attempt"]) == {0}
     done = run(*mine)
     assert done.returncode == 0, done.stderr
-    frame = sweep.load(tmp_path / "llama70b_kv")
+    frame = sweep.load(tmp_path / "llama70b_kv", status="all")
     assert set(frame["status"]) == {"ok"} and set(frame["attempt"]) == {1}
+
+
+def test_a_budget_that_ends_measuring_again_leaves_the_rows_that_are_there(tmp_path: Path) -> None:
+    mine = ("+experiment=llama70b_kv", f"results_dir={tmp_path}")
+    assert run(*mine).returncode == 0
+    points = len(sweep.load(tmp_path / "llama70b_kv"))
+    done = run(*mine, "run.redo=all", "run.budget.gpu_hours=0.2")  # spent by the first run already
+    assert done.returncode == 3 and "not all was begun: " in done.stderr
+    assert len(sweep.load(tmp_path / "llama70b_kv")) == points
+    assert run(*mine, "run.redo=all").returncode == 0  # goes on where that was cut
+    assert set(sweep.load(tmp_path / "llama70b_kv")["attempt"]) == {2}
 
 
 def test_a_model_without_data_gets_infeasible_rows(tmp_path: Path) -> None:
     done = run(SMOKE, "model.predict_as=null", f"results_dir={tmp_path}")
     assert done.returncode == 3
     assert "4  infeasible (no_prediction): the operator database has nothing near meta-llama" in done.stdout
-    frame = sweep.load(tmp_path / "smoke")
+    frame = sweep.load(tmp_path / "smoke", status="all")
     assert set(frame["status"]) == {"infeasible"} and set(frame["attempt"]) == {0}
     assert frame["failure_message"].str.len().min() > 10
     assert frame["output_tput_tps"].isna().all()
@@ -285,7 +300,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(tmp_path: Pat
     had = wait_for_rows(tmp_path / "ds_r1_grid", 10, first)
     first.kill()
     first.communicate()
-    before = sweep.load(tmp_path / "ds_r1_grid", attempts="all")
+    before = sweep.load(tmp_path / "ds_r1_grid", attempts="all", status="all")
     assert len(before) >= had
     process = start(*GRID, f"results_dir={tmp_path}")
     counts = []
@@ -294,7 +309,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_repeats_nothing(tmp_path: Pat
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert counts == sorted(counts) and counts[0] >= had
-    after = sweep.load(tmp_path / "ds_r1_grid", attempts="all")
+    after = sweep.load(tmp_path / "ds_r1_grid", attempts="all", status="all")
     assert len(after) == 132 and after["point_id"].is_unique
     assert set(before["point_id"]) <= set(after["point_id"])
     assert "132 ok" in out
@@ -314,7 +329,7 @@ def test_a_killed_worker_is_told_in_our_words_and_costs_no_row(tmp_path: Path, s
     assert (tmp_path / "marker").exists()
     assert "a worker process died" in done.stderr
     assert "raylet" not in done.stdout + done.stderr
-    frame = sweep.load(tmp_path / "results" / "ds_r1_grid", attempts="all")
+    frame = sweep.load(tmp_path / "results" / "ds_r1_grid", attempts="all", status="all")
     assert frame["point_id"].is_unique and set(frame["status"]) == {"ok"}
 
 

@@ -100,7 +100,7 @@ def test_the_lines_alone_are_enough_and_land_in_a_table_once(
     for _ in range(2):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((told("a") + told("b", **OOM)).encode())))
         assert run("--into", tmp_path / "table", "-").code == 0
-    rows = load(str(tmp_path / "table"))
+    rows = load(str(tmp_path / "table"), status="all")
     assert sorted(rows["status"]) == ["failed", "ok"]
     assert len(list((tmp_path / "table").rglob("report.json"))) == 1
 
@@ -390,13 +390,13 @@ def test_rows_land_in_a_table_once(run: Any, tmp_path: Path) -> None:
     said = run("--into", into, *files)
     assert said.code == 0
     assert "1 in the table already" in said.err  # the text of the first report
-    df = load(into)
+    df = load(into, status="all")
     assert sorted(df["status"]) == ["failed", "ok", "ok"]
     assert set(df["sweep_id"]) == {Results(into).sweep_id}
     again = run("--into", into, "--json", *files)
     assert (again.code, again.out) == (0, "")
     assert "4 in the table already" in again.err
-    assert len(load(into)) == 3
+    assert len(load(into, status="all")) == 3
 
 
 def test_the_same_settings_again_are_another_repeat(run: Any, tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_the_same_settings_again_are_another_repeat(run: Any, tmp_path: Path) ->
 def test_evidence_is_kept_beside_the_rows(run: Any, tmp_path: Path, folder: Path) -> None:
     into = tmp_path / "old"
     run("--into", into, "--set", "concurrency=5", folder)
-    row = load(into).iloc[0]
+    row = load(into, status="all").iloc[0]
     raw = into / "raw" / row["point_id"] / "1-1"
     assert sorted(path.name for path in raw.iterdir()) == ["env.json", "log.txt", "report.json", "requests.json"]
     assert (raw / "report.json").read_text() == (folder / "run.json").read_text()
@@ -440,7 +440,7 @@ def test_reparse_judges_anew(run: Any, tmp_path: Path, folder: Path) -> None:
     (raw / "env.json").write_text(json.dumps(about | {"memory_errors_uncorrected": 1}))
     said = run("--reparse", into)
     assert "1 rows made again: 1 ok → invalid" in said.err
-    row = load(into).iloc[0]
+    row = load(into, status="all").iloc[0]
     assert (row["status"], row["failure_message"]) == ("invalid", "1 uncorrected memory errors were counted")
     assert row["output_tput_tps"] > 0
 

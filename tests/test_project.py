@@ -178,7 +178,7 @@ def test_ci_calls_make_and_nothing_else() -> None:
 def test_the_public_names_are_there_and_told() -> None:
     import sweep
 
-    assert set(sweep.__all__) == {"Point", "__version__", "load", "pareto"}
+    assert set(sweep.__all__) == {"Point", "__version__", "best", "compare", "cost", "interpolate", "load", "pareto"}
     assert dir(sweep) == sorted(sweep.__all__)
     for name in sweep.__all__:
         assert getattr(sweep, name) is not None

@@ -312,7 +312,7 @@ def test_rows_come_back_in_the_order_of_writing(results: Results) -> None:
 def test_the_last_attempt_counts_unless_all_are_wanted(results: Results) -> None:
     results.append([row(1, status=Status.FAILED), row(1, repeat=2), row(1, source=Source.SIMULATED)])
     results.append([row(2)])
-    last, every = results.load(), load(results.folder, attempts="all")
+    last, every = results.load(), load(results.folder, attempts="all", status="all")
     assert last[["source", "repeat", "attempt", "status"]].values.tolist() == [
         ["measured", 2, 1, "ok"],
         ["simulated", 1, 1, "ok"],
@@ -321,6 +321,20 @@ def test_the_last_attempt_counts_unless_all_are_wanted(results: Results) -> None
     assert len(every) == len(results.load(last_attempt_only=False)) == 4
     with pytest.raises(UsageError, match="attempts must be"):
         load(results.folder, attempts="first")  # type: ignore[arg-type]
+
+
+def test_only_ok_rows_are_loaded_unless_others_are_wanted(results: Results) -> None:
+    results.append([row(1), row(1, repeat=2, status=Status.FAILED), row(1, repeat=3, status=Status.INVALID)])
+    results.append([row(1, repeat=4), row(2, repeat=4, status=Status.INVALID)])  # what was ok is in doubt now
+    folder = results.folder
+    assert load(folder, columns=["repeat"]).repeat.tolist() == [1]
+    assert load(folder, attempts="all").repeat.tolist() == [1, 4]
+    assert load(folder, status="invalid").repeat.tolist() == [3, 4]
+    assert load(folder, status=("ok", "failed")).repeat.tolist() == [1, 2]
+    assert load(folder, status="all").repeat.tolist() == [1, 2, 3, 4] == results.load().repeat.tolist()
+    assert load(folder, status=[]).empty
+    with pytest.raises(UsageError, match=r"status 'faled' is none of .*; did you mean \"failed\""):
+        load(folder, status="faled")
 
 
 def test_a_point_that_became_infeasible_is_shown_as_such(results: Results) -> None:

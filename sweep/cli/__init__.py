@@ -3,7 +3,7 @@
 Nothing else prints, but for what people read in the terminal (summary.py, progress.py).
 
     sweeps.py    commands with Hydra overrides: run, plan, render, status, doctor, gc
-    tables.py    commands with paths: show, import, compact
+    tables.py    commands with paths: show, compare, import, compact
     exits.py     exit codes
 """
 
@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "doctor": sweeps.doctor,
     "gc": sweeps.gc,
     "show": tables.show,
+    "compare": tables.compare,
     "import": tables.import_files,
     "compact": tables.compact,
 }

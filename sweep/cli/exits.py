@@ -10,6 +10,8 @@ class Exit(IntEnum):
 
     OK = 0
     """Every point has its ok rows."""
+    REGRESSION = 1
+    """`compare` found what --fail-on names."""
     MISTAKE = 2
     """The user's, told in one message."""
     INCOMPLETE = 3

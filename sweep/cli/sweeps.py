@@ -72,7 +72,9 @@ def run(arguments: list[str]) -> int:
         return Exit.OK
     frame = results.load()
     summary.print_result(frame, job.plan, results.folder)
-    return Exit.OK if _complete(frame, job) else Exit.INCOMPLETE
+    if not job.steering.has_done_all and (limit := job.steering.stopped()) is not None:
+        print(f"{cfg.name}: not all was begun: {limit[1]}", file=sys.stderr)
+    return Exit.OK if _complete(frame, job) and job.steering.has_done_all else Exit.INCOMPLETE
 
 
 def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,33 +16,153 @@ from sweep.cli.exits import Exit
 from sweep.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sweep.table import Results
 
 
 def show(arguments: list[str]) -> int:
     """Print the rows of a table."""
     from sweep import summary
+    from sweep.analysis import rows_where
+    from sweep.table import load
 
-    parser = _parser("show", "Print the rows of a table.")
-    parser.add_argument("folder", help="results/NAME")
+    parser = _parser("show", "Print the rows of one or more tables, failed ones too.")
+    parser.add_argument("folders", nargs="+", metavar="results/NAME")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per row and line")
     form.add_argument("--csv", action="store_true", help="comma-separated, with a header")
     parser.add_argument("--columns", help="comma-separated names; results/README.md explains them")
-    said = parser.parse_args(arguments)
-    frame = _existing(said.folder).load()
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        help="only rows that meet it, for example \"status == 'ok' and ttft_ms_p99 < 500\"",
+    )
+    parser.add_argument("--sort", metavar="COLUMNS", help="comma-separated names; -NAME is downwards, nulls come last")
+    parser.add_argument("--desc", action="store_true", help="sort downwards")
+    parser.add_argument("--all-attempts", action="store_true", help="the tries before the last one of each repeat, too")
+    said = parser.parse_args(_joined(arguments, "--sort"))
+    folders = [_existing(folder).folder for folder in said.folders]
+    frame = load(folders, status="all", attempts="all" if said.all_attempts else "last")
     columns = said.columns.split(",") if said.columns else None
-    for column in columns or ():
-        if column not in frame:
-            raise UsageError(f"there is no column {column}{nearest(column, frame.columns)}")
+    _expect_columns(frame, columns or ())
+    if said.where:
+        frame = frame[rows_where(frame, said.where)]
+    if said.sort or said.desc:
+        frame = _sorted(frame, said.sort, said.desc)
     if said.json:
-        for row in json.loads(frame[columns or list(frame)].to_json(orient="records", date_format="iso")):
-            print(json.dumps(row))
+        _print_json_lines(frame[columns or list(frame)])
     elif said.csv:
         frame[columns or list(frame)].to_csv(sys.stdout, index=False)
     else:
         summary.print_rows(frame, columns)
     return Exit.OK
+
+
+def _joined(arguments: Sequence[str], option: str) -> list[str]:
+    """Write `--sort -NAME` as `--sort=-NAME`: else argparse takes the value for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == option:
+            joined[-1] = f"{option}={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _expect_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in frame:
+            raise UsageError(f"there is no column {name}{nearest(name, frame.columns)}")
+
+
+def _sorted(frame: pd.DataFrame, columns: str | None, downwards: bool) -> pd.DataFrame:
+    if columns is None:
+        raise UsageError("--desc sorts downwards by what? give --sort COLUMN")
+    names = [name.removeprefix("-") for name in columns.split(",")]
+    _expect_columns(frame, names)
+    upwards = [name.startswith("-") == downwards for name in columns.split(",")]
+    return frame.sort_values(names, ascending=upwards, kind="stable")
+
+
+def _print_json_lines(frame: pd.DataFrame) -> None:
+    for row in json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15)):
+        print(json.dumps(row))
+
+
+def compare(arguments: list[str]) -> int:
+    """Say what is faster and what is slower in one table than in another."""
+    from sweep import analysis, comparison_summary
+
+    parser = _parser(
+        "compare",
+        "Say what is faster, slower or the same in B beside A, as a whole and point by point, and how sure that is."
+        " Points are matched by their settings. Measured against simulated gives the errors of the prediction."
+        " Exit code 1: --fail-on names what was found.",
+    )
+    parser.add_argument("a", metavar="results/A")
+    parser.add_argument("b", metavar="results/B")
+    parser.add_argument("--json", action="store_true", help="one JSON object: verdict, tests, rows, noise, notes")
+    parser.add_argument("--all", action="store_true", help="list every point, those that are the same too")
+    parser.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        choices=["regression", "missing"],
+        help="exit code 1 where the sweep as a whole is slower, or where a point of A has no ok row in B",
+    )
+    parser.add_argument("--metric", default="output_tput_per_gpu", metavar="COLUMN", help="default: %(default)s")
+    parser.add_argument("--at", metavar="LIST", help="tok/s/user at which throughput is compared, for example 30,60")
+    parser.add_argument(
+        "--noise", metavar="SHARE", help="standard deviation between engine starts, for example 2%% or 0.02"
+    )
+    parser.add_argument("--alpha", metavar="SHARE", default="5%", help="chance of a false alarm; default: 5%%")
+    parser.add_argument("--allow", default="", metavar="COLUMNS", help="what may differ, for example driver_version")
+    parser.add_argument(
+        "--source", metavar="SOURCE", help="where tables hold both: measured, simulated, or one of each: A's,B's"
+    )
+    said = parser.parse_args(arguments)
+    source_a, _, source_b = (said.source or "").partition(",")
+    found = analysis.compare(
+        _of_source(said.a, source_a),
+        _of_source(said.b, source_b or source_a),
+        metric=said.metric,
+        at=None if said.at is None else [_number("--at", text) for text in said.at.split(",")],
+        noise=None if said.noise is None else _number("--noise", said.noise),
+        alpha=_number("--alpha", said.alpha),
+        allow=[name for name in said.allow.split(",") if name],
+    )
+    if said.json:
+        print(json.dumps(comparison_summary.comparison_as_data(found)))
+    else:
+        comparison_summary.print_comparison(found, said.a, said.b, every_row=said.all)
+    if "regression" in said.fail_on and found.verdict in (analysis.Verdict.NOT_COMPARABLE, analysis.Verdict.PREDICTION):
+        raise UsageError("--fail-on regression cannot be answered: nothing measured was compared, see above")
+    missing = "missing" in said.fail_on and bool((found.unmatched["side"] == "a").any())
+    return Exit.REGRESSION if missing or ("regression" in said.fail_on and found.regressed) else Exit.OK
+
+
+def _of_source(folder: str, source: str) -> pd.DataFrame:
+    """Return the rows of a table; where it holds measured and simulated ones, those of the source that is asked for."""
+    from sweep.table import Source
+
+    frame = _existing(folder).load()
+    if source and source not in list(Source):
+        raise UsageError(f"--source {source} is none of {', '.join(Source)}{nearest(source, Source)}")
+    if not source and frame.loc[frame["status"] == "ok", "source"].nunique() > 1:
+        raise UsageError(
+            f"{folder} holds measured and simulated rows; choose: --source measured, --source simulated, or"
+            " --source measured,simulated to hold B's predictions against A's measurements"
+        )
+    return frame[frame["source"] == source] if source else frame
+
+
+def _number(option: str, text: str) -> float:
+    """Return the number that an option says; 2% is 0.02."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"{option} must be a number, not {text!r}") from None
 
 
 def import_files(arguments: list[str]) -> int:

@@ -162,7 +162,7 @@ class _Drive:
         for work in self._works():
             work.stopped |= {key: why for key, why in step.stop.items() if key in work.left}
         self._drop_stopped()
-        self._write_rows([self.recorder.skipped(attempt, kind, why) for attempt, kind, why in step.skip])
+        self._write_rows(self._skipped(step.skip))
         if step.begin:
             again = sum(attempt.number > 1 for d in step.begin for attempt in d.attempts)
             told = f"{sum(len(d.attempts) for d in step.begin)} measurements go on in {len(step.begin)} new deployments"
@@ -184,14 +184,14 @@ class _Drive:
     def _drop_stopped(self) -> None:
         """Write off what was stopped before anybody had it."""
         kept: deque[Work] = deque()
-        rows = []
+        left_out = []
         for work in self.waiting:
             for key in [key for key in work.left if key in work.stopped]:
-                rows.append(self.recorder.skipped(work.left.pop(key), *work.stopped[key]))
+                left_out.append((work.left.pop(key), *work.stopped[key]))
             if work.left:
                 kept.append(work)
         self.waiting = kept
-        self._write_rows(rows)
+        self._write_rows(self._skipped(left_out))
 
     def _count(self) -> None:
         self.watcher.total = sum(self.counts.values()) + sum(len(work.left) for work in self._works())
@@ -349,10 +349,10 @@ class _Drive:
         A failure that is tried again is the first one's; the others were just not reached. One that is not is all of
         theirs: each would only meet it again.
         """
-        rows, kind = [], event.kind
+        left_out = [(attempt, *work.stopped[key]) for key, attempt in work.left.items() if key in work.stopped]
+        rows, kind = self._skipped(left_out), event.kind
         for key, attempt in work.left.items():
             if key in work.stopped:
-                rows.append(self.recorder.skipped(attempt, *work.stopped[key]))
                 continue
             why = event.message or "no reason was told"
             said = failed(key, kind, f"its deployment ended before this point: {why}", event.at)
@@ -360,6 +360,17 @@ class _Drive:
             if kind in KINDS and KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER):
                 kind = "not_reached"
         return rows
+
+    def _skipped(self, left_out: Sequence[tuple[Attempt, str, str]]) -> list[dict[str, Any]]:
+        """Return the rows of what is left out; what has its number keeps it."""
+        if not left_out:
+            return []
+        numbered = self.steering.numbered()
+        return [
+            self.recorder.skipped(attempt, kind, why)
+            for attempt, kind, why in left_out
+            if (attempt.point_id, attempt.repeat) not in numbered
+        ]
 
     def _write_rows(self, rows: Sequence[dict[str, Any]]) -> None:
         if not rows:

@@ -150,6 +150,11 @@ class Steering:
         reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=ours)
         return reached or self._canary_failed()
 
+    def numbered(self) -> set[tuple[str, int]]:
+        """Return the measurements whose last row is ok: asked for again and left out, it stays the last one."""
+        last = {(r.point_id, r.repeat): r.status for r in self.records if r.source == self.source}
+        return {key for key, status in last.items() if status == "ok"}
+
     def charged_until(self, deployment_id: str) -> datetime | None:
         """Return until when the GPUs of a deployment are in rows; None where it has none."""
         ended = [r.ended_at for r in self.records if r.deployment_id == deployment_id and r.ended_at is not None]

@@ -312,8 +312,8 @@ class Results:
                 (made / part.name).unlink()
 
     def load(self, columns: Sequence[str] | None = None, last_attempt_only: bool = True) -> pd.DataFrame:
-        """Return the rows; see `sweep.table.load`."""
-        return load(self.folder, columns=columns, attempts="last" if last_attempt_only else "all")
+        """Return the rows of every status; see `sweep.table.load`."""
+        return load(self.folder, columns=columns, attempts="last" if last_attempt_only else "all", status="all")
 
     def history(self) -> list[Record]:
         """Return what resuming needs to know of every row, in the order of writing. Reads no other column, no pandas.

@@ -56,5 +56,5 @@ class Line:
         return list(self.plan().deployments)
 
     def rows(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = sweep.load(str(self.folder)).to_dict("records")
+        found: list[dict[str, Any]] = sweep.load(str(self.folder), status="all").to_dict("records")
         return found

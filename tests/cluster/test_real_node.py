@@ -84,7 +84,7 @@ class Site:
         )
 
     def rows(self) -> pd.DataFrame:
-        return sweep.load(self.tables / "smoke")
+        return sweep.load(self.tables / "smoke", status="all")
 
     def _claim(self, name: str, folder: Path) -> None:
         volume = f"{self.namespace}-{name}"

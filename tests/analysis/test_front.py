@@ -1,4 +1,4 @@
-import doctest
+import itertools
 import time
 import warnings
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sweep.analysis
 from sweep.analysis import pareto
+from sweep.analysis.front import areas
 from sweep.errors import UsageError
 
 COLUMNS = ["isl", "osl", "source", "status", "tps_per_user", "output_tput_per_gpu"]
@@ -97,8 +97,13 @@ def test_a_million_rows_take_less_than_a_second() -> None:
     assert time.process_time() - begin < 1
 
 
-def test_the_example_in_the_docstring_is_true() -> None:
-    assert doctest.testmod(sweep.analysis).failed == 0
+@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=12))
+def test_the_area_of_a_front_is_that_of_the_union_of_its_boxes(points: list[tuple[float, float]]) -> None:
+    xs, ys = np.array(points).T
+    edges = np.unique([0.0, *xs])
+    wanted = sum((b - a) * ys[xs >= b].max() for a, b in itertools.pairwise(edges))
+    assert areas(xs, ys) == pytest.approx(wanted)
+    assert areas(np.stack([xs, 2 * xs]), np.stack([ys, ys])) == pytest.approx([wanted, 2 * wanted])
 
 
 @pytest.mark.parametrize(

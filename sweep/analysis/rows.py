@@ -1,0 +1,64 @@
+"""Which rows of a DataFrame answer a question, and how they are grouped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+CLOCK = "sm_clock_mhz"
+SAME_CLOCK = 1.03
+"""Largest ratio of two mean SM clocks that are taken for the same: a power cap alone moves them by a percent or two."""
+
+
+def expect(df: pd.DataFrame, names: Iterable[str]) -> None:
+    """Raise UsageError where df lacks one of these columns."""
+    for name in names:
+        if name not in df.columns:
+            raise UsageError(f"the rows have no column {name}{nearest(name, map(str, df.columns))}")
+
+
+def ok(df: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return for each row whether its numbers may be used; without a `status` all may."""
+    import numpy as np
+
+    if "status" not in df.columns:
+        return np.ones(len(df), bool)
+    return np.asarray(df["status"].eq("ok").fillna(False).to_numpy(bool))
+
+
+def group_columns(df: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """Return the columns that make a group: those of `by`, and `source`, so that no prediction passes as measured.
+
+    Raises:
+        UsageError: df lacks one of them.
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    expect(df, names)
+    return list(dict.fromkeys([*(["source"] if "source" in df.columns else []), *names]))
+
+
+def group_numbers(df: pd.DataFrame, keys: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the number of each row's group, in the order of the groups' values; null is a value like any other."""
+    import numpy as np
+
+    if not keys:
+        return np.zeros(len(df), np.int64)
+    return np.asarray(df.groupby(list(keys), dropna=False).ngroup().to_numpy("int64"))
+
+
+def warn_of_clocks(rows: pd.DataFrame, group: np.ndarray[Any, np.dtype[np.int64]], stacklevel: int) -> None:
+    """Warn where rows of one group ran at different GPU clocks, so that part of their difference is the clock's."""
+    if CLOCK not in rows.columns or not rows[CLOCK].notna().any():
+        return
+    clocks = rows[CLOCK].groupby(group)
+    if (clocks.max() / clocks.min()).max() > SAME_CLOCK:
+        low, high = rows[CLOCK].min(), rows[CLOCK].max()
+        told = f"rows that are compared ran at mean SM clocks from {low:,.0f} to {high:,.0f} MHz (column {CLOCK})"
+        warnings.warn(told, stacklevel=stacklevel + 1)

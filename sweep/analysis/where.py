@@ -1,0 +1,228 @@
+"""The expression language over the columns of a DataFrame: conditions, and figures computed from columns.
+
+The language is that of the matrix (`sweep/expression.py`); here a name stands for a whole column, and null is a third
+truth value: a comparison with null is neither true nor false, and what is not known to be true does not hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import UsageError
+from sweep.expression import Evaluate, Meaning, compile_expression
+from sweep.point import SETTINGS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+def rows_where(df: pd.DataFrame, condition: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return for each row whether the condition is known to hold.
+
+    condition: for example `ttft_ms_p99 < 500 and tps_per_user >= 30`; names are columns of df, and a `concurrency` of 0
+        (unlimited) is infinite. A row in which a column is null meets no condition on that column.
+
+    Raises:
+        UsageError: the text is no expression, names no column, or its values cannot be combined.
+    """
+    import numpy as np
+
+    found = _evaluate(df, condition)
+    try:
+        holds = _truth(found)
+    except TypeError:
+        raise UsageError(f'"{condition}" is no condition: it gives no true or false') from None
+    if isinstance(holds, bool):
+        return np.full(len(df), holds)
+    return np.asarray(holds.to_numpy(bool, na_value=False))
+
+
+def figure_of(df: pd.DataFrame, text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a number for each row, NaN where it is not known.
+
+    text: a column, or what is computed from columns, for example `-ttft_ms_p99`.
+
+    Raises:
+        UsageError: the text is no expression, names no column, or gives no numbers.
+    """
+    import numpy as np
+    import pandas as pd
+
+    found = _evaluate(df, text)
+    if not pd.api.types.is_numeric_dtype(getattr(found, "dtype", type(found))):
+        raise UsageError(f'"{text}" gives no numbers')
+    if np.ndim(found) == 0:
+        return np.full(len(df), float(found))
+    return np.asarray(found.to_numpy("float64", na_value=np.nan))
+
+
+def _evaluate(df: pd.DataFrame, text: str) -> Any:
+    names = {str(name): _choices(str(name)) for name in df.columns}
+    expression = compile_expression(text, names, infinite=("concurrency",), meaning=COLUMNS)
+    return expression({name: _values(df[name]) for name in expression.names})
+
+
+def _choices(name: str) -> list[str] | None:
+    """Return the texts that a setting can have, so that a typo is told and does not silently match nothing."""
+    kind = SETTINGS[name].type if name in SETTINGS else str
+    return [str(choice) for choice in kind] if issubclass(kind, StrEnum) else None
+
+
+def _values(column: pd.Series) -> Any:
+    """Return the values of a column as an array of pandas in which null is NA and numbers are Float64."""
+    import pandas as pd
+
+    kind = pd.api.types
+    if column.dtype == object:
+        column = column.astype("float64") if column.isna().all() else column.convert_dtypes()
+    if kind.is_bool_dtype(column.dtype):
+        return column.astype("boolean").array
+    if kind.is_numeric_dtype(column.dtype):
+        values = column.to_numpy("float64", na_value=float("nan"))
+        return pd.arrays.FloatingArray(values, values != values)
+    if isinstance(column.dtype, pd.CategoricalDtype) or kind.is_string_dtype(column.dtype):
+        return column.astype("string").array
+    return column.array
+
+
+def _truth(value: Any) -> Any:
+    """Return a value as true, false or NA: a bool, or an array of dtype boolean.
+
+    Raises:
+        TypeError: it is a text.
+    """
+    import pandas as pd
+
+    if not hasattr(value, "dtype"):
+        if isinstance(value, (str, list)):
+            raise TypeError("a text is neither true nor false")
+        return bool(value)
+    if pd.api.types.is_bool_dtype(value.dtype):
+        return pd.Series(value).astype("boolean").array
+    if pd.api.types.is_numeric_dtype(value.dtype):
+        return _truth(value != 0)
+    raise TypeError("a text is neither true nor false")
+
+
+def _joined(operation: Callable[[Any, Any], Any]) -> Callable[[Sequence[Evaluate]], Evaluate]:
+    def join(parts: Sequence[Evaluate]) -> Evaluate:
+        return lambda env: functools.reduce(operation, [_truth(part(env)) for part in parts])
+
+    return join
+
+
+def _not(value: Any) -> Any:
+    held = _truth(value)
+    return not held if isinstance(held, bool) else ~held
+
+
+def _comparison(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def compare(a: Any, b: Any) -> Any:
+        import pandas as pd
+
+        if a is None or b is None:
+            return _with_null(operation, b if a is None else a)
+        if isinstance(a, list) or isinstance(b, list):
+            raise TypeError("a list can only stand after in")
+        if _is_text(a) != _is_text(b) and not (_is_time(a) or _is_time(b)):
+            raise TypeError("a text and a number cannot be compared")
+        found = _truth(operation(a, b))
+        for value in (a, b):
+            if _is_time(value):
+                found[value.isna()] = pd.NA  # a missing time compares as false
+        return found
+
+    return compare
+
+
+def _with_null(operation: Callable[[Any, Any], Any], value: Any) -> Any:
+    if operation not in (operator.eq, operator.ne):
+        raise TypeError("null is neither more nor less than anything")
+    known = value is not None if not hasattr(value, "isna") else ~_truth(value.isna())
+    return _not(known) if operation is operator.eq else known
+
+
+def _in(a: Any, b: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(b, list):
+        return functools.reduce(operator.or_, [_comparison(operator.eq)(a, item) for item in b], False)
+    if not (_is_text(a) and _is_text(b)):
+        raise TypeError("in needs a list or a text on its right")
+    if isinstance(b, str):
+        return a in b if isinstance(a, str) else _truth(a.isin([part for part in set(a.dropna()) if part in b]))
+    if not isinstance(a, str):
+        raise TypeError("a text can be sought in a column, a column in a list")
+    return _truth(pd.Series(b).str.contains(a, regex=False).array)
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, (str, list)):
+        return True
+    return getattr(getattr(value, "dtype", None), "name", "") == "string"
+
+
+def _is_time(value: Any) -> bool:
+    return getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m")
+
+
+def _unlimited(value: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    if not isinstance(value, pd.arrays.FloatingArray):
+        return value
+    numbers = value.to_numpy("float64", na_value=np.nan)
+    return pd.arrays.FloatingArray(np.where(numbers == 0, np.inf, numbers), np.isnan(numbers))
+
+
+def _each(name: str) -> Callable[..., Any]:
+    """Return a function of numpy, by its name, that takes columns and numbers; numpy is imported where it is called."""
+
+    def call(*values: Any) -> Any:
+        import numpy as np
+
+        if any(_is_text(value) for value in values):
+            raise TypeError("arithmetic is for numbers")
+        function = getattr(np, name)
+        return function(values[0]) if function.nin == 1 else functools.reduce(function, values)
+
+    return call
+
+
+_OPERATIONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def _shown(value: Any) -> str:
+    return f"a column of {value.dtype}" if hasattr(value, "dtype") else str(value)
+
+
+COLUMNS = Meaning(
+    noun="column",
+    functions={"min": _each("minimum"), "max": _each("maximum"), "ceil": _each("ceil")},
+    compare={
+        **{kind: _comparison(operation) for kind, operation in _OPERATIONS.items()},
+        ast.In: _in,
+        ast.NotIn: lambda a, b: _not(_in(a, b)),
+    },
+    conjunction=_joined(operator.and_),
+    disjunction=_joined(operator.or_),
+    negation=_not,
+    unlimited=_unlimited,
+    is_text=_is_text,
+    shown=_shown,
+)
+"""The words of the language over columns; every column is read once, and all rows are computed at a time."""

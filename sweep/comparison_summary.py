@@ -1,0 +1,195 @@
+"""What a person, or a program, reads of a comparison of two sweeps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweep.analysis import Verdict
+from sweep.summary import cell, console, layout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweep.analysis import Comparison
+    from sweep.analysis.noise import Noise
+
+SHOWN_ROWS = 40
+"""Points that are listed before the rest is counted only."""
+SHOWN_REASONS = 8
+
+STYLES: Mapping[str, str] = {
+    Verdict.FASTER: "green",
+    Verdict.SLOWER: "red",
+    Verdict.MIXED: "yellow",
+    Verdict.SAME: "",
+    Verdict.NOT_COMPARABLE: "yellow",
+    Verdict.PREDICTION: "yellow",
+}
+
+
+def comparison_as_data(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain data, for `compare --json`."""
+    return {
+        "verdict": found.verdict.value,
+        "metric": found.metric,
+        "changed": {name: {"a": a, "b": b} for name, (a, b) in found.changed.items()},
+        "noise": None if found.noise is None else _noise(found.noise),
+        "notes": list(found.notes),
+        "tests": _records(found.tests),
+        "rows": _records(found.rows),
+        "unmatched": _records(found.unmatched),
+    }
+
+
+def _noise(noise: Noise) -> dict[str, Any]:
+    return {
+        "between_starts": noise.between_starts,
+        "within_start": noise.within_start,
+        "assumed": noise.assumed,
+        "degrees_of_freedom": noise.start_df if math.isfinite(noise.start_df) else None,
+    }
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+    return made
+
+
+def print_comparison(found: Comparison, a: str, b: str, *, every_row: bool = False) -> None:
+    """Print the verdict, the questions to the whole, and the points that differ.
+
+    a, b: how the two sweeps are called.
+    every_row: list the points that are the same, too.
+    """
+    out = console()
+    out.print(f"A: {a}\nB: {b}", highlight=False, markup=False, soft_wrap=True)
+    if found.verdict is Verdict.PREDICTION:
+        out.print("One is PREDICTED, the other measured: how far the prediction is off", style="bold yellow")
+    else:
+        style = f"bold {STYLES[found.verdict]}".strip()
+        out.print(f"\nB is {found.verdict.upper()} ({found.metric})", style=style, highlight=False)
+    for name, (in_a, in_b) in found.changed.items():
+        out.print(f"{name}: {in_a} → {in_b}", highlight=False, markup=False, soft_wrap=True)
+    for note in found.notes:
+        out.print(note, highlight=False, markup=False, soft_wrap=True)
+    _print_unmatched(out, found.unmatched)
+    if found.verdict is Verdict.PREDICTION:
+        _print_errors(out, found)
+        return
+    if len(found.tests):
+        _print_tests(out, found.tests)
+    if len(found.rows):
+        _print_rows(out, found.rows, every_row)
+
+
+def _print_unmatched(out: Console, unmatched: Any) -> None:
+    counts = unmatched.groupby(["side", "why"], sort=False).size()
+    for (side, why), count in list(counts.items())[:SHOWN_REASONS]:
+        out.print(f"  {count:>6,}  points only in {str(side).upper()}: {why}", highlight=False, markup=False)
+
+
+def _print_tests(out: Console, tests: Any) -> None:
+    table = _table("points of", "question", "n|", "A|", "B|", "B / A|", "95 % interval|", "sees from|", "verdict")
+    for row in tests.itertuples():
+        asked = str(row.test) if math.isnan(row.at) else f"{row.test} {row.at:g} tok/s/user"
+        table.add_row(
+            _group(tests, row),
+            asked,
+            str(row.points),
+            cell(row.a),
+            cell(row.b),
+            f"{row.ratio:.3f}",
+            f"{row.ratio_low:.3f} – {row.ratio_high:.3f}",
+            f"{row.detectable:.1%}",
+            _colored(row.verdict),
+        )
+    out.print(table)
+
+
+def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
+    counts = rows["verdict"].value_counts()
+    out.print("Points: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()), highlight=False)
+    shown = rows if every_row else rows[rows["verdict"].isin([Verdict.FASTER, Verdict.SLOWER])]
+    reasons = rows.loc[rows["verdict"] == Verdict.NOT_COMPARABLE, "differs"].replace("", "no number").value_counts()
+    for reason, count in list(reasons.items())[:SHOWN_REASONS]:
+        out.print(f"  {count:>6,}  not comparable: {reason}", highlight=False, markup=False, soft_wrap=True)
+    if len(reasons):
+        out.print("--allow NAME compares them all the same.")
+    if shown.empty:
+        return
+    table = _table("point", "A|", "B|", "B / A|", "95 % interval|", "q|", "verdict")
+    ordered = shown.sort_values("ratio", na_position="last")
+    for row in (ordered if every_row else ordered.head(SHOWN_ROWS)).itertuples():
+        known = not math.isnan(row.ratio)
+        table.add_row(
+            _point(row),
+            cell(row.a),
+            cell(row.b),
+            f"{row.ratio:.3f}" if known else "",
+            f"{row.ratio_low:.3f} – {row.ratio_high:.3f}" if known else "",
+            f"{row.q:.3g}" if known else "",
+            _colored(row.verdict),
+        )
+    out.print(table)
+    if not every_row and len(shown) > SHOWN_ROWS:
+        out.print(f"and {len(shown) - SHOWN_ROWS:,} more; --all lists every point")
+
+
+def _print_errors(out: Console, found: Comparison) -> None:
+    table = _table("points of", "metric", "n|", "median predicted / measured|", "MAPE|", "worst|", "rank correlation|")
+    tests: Any = found.tests
+    for row in tests.itertuples():
+        ranked = "–" if math.isnan(row.rank_correlation) else f"{row.rank_correlation:.3f}"
+        table.add_row(
+            _group(tests, row),
+            str(row.metric),
+            str(row.points),
+            f"{row.median_ratio:.3f}",
+            f"{row.mape:.1%}",
+            f"{row.worst_ratio:.2f}",
+            ranked,
+        )
+    out.print(table)
+
+
+def _table(*columns: str) -> Any:
+    """Return a table; a name that ends with | is of a column of numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column.rstrip("|"), justify="right" if column.endswith("|") else "left", overflow="fold")
+    return table
+
+
+def _group(tests: Any, row: Any) -> str:
+    """Return what the points of a question have in common; columns with one value only are left out."""
+    from rich.markup import escape
+
+    names = [
+        name for name in tests.columns[: list(tests.columns).index("points")] if name not in ("test", "at", "metric")
+    ]
+    values = {
+        name: getattr(row, name) for name in names if tests[name].dropna().nunique() > 1 or name in ("isl", "osl")
+    }
+    if all(cell(value) == "" for value in values.values()):
+        return "all"
+    lengths = "/".join(cell(values.pop(name)) for name in ("isl", "osl") if name in values)
+    return escape(" ".join([*(cell(value) for value in values.values()), lengths]).strip())
+
+
+def _point(row: Any) -> str:
+    from rich.markup import escape
+
+    kv = getattr(row, "kv_cache_dtype", None)
+    parts = [f"{row.isl}/{row.osl}", layout(row), f"KV {kv}" if cell(kv) else "", f"c={row.concurrency or 'unlimited'}"]
+    return escape(" ".join(part for part in parts if part))
+
+
+def _colored(verdict: str) -> str:
+    style = STYLES[verdict]
+    return f"[{style}]{verdict}[/{style}]" if style else verdict
