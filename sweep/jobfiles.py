@@ -77,10 +77,12 @@ def arguments(point: Point) -> list[str]:
     `latency` takes no batch limits, no policy and no per-request records, and always streams.
 
     Raises:
-        UsageError: benchmark_serving runs otherwise; or a value is a placeholder.
+        UsageError: benchmark_serving runs otherwise, there is no dataset of the modality, or a value is a placeholder.
     """
     if point.bench == Bench.SERVE:
         raise UsageError("bench=serve needs a server and a client; in a pod only throughput and latency run so far")
+    if point.modality is not None:
+        raise UsageError(f"modality={point.modality}: in a pod only datasets of text are made so far; leave modality out")
     said: list[object] = ["--model", point.model, "--model_path", Placeholder.MODEL_PATH, point.bench.value]
     said += ["--backend", "pytorch", "--tp", point.tp, "--pp", point.pp, "--ep", point.ep]
     said += ["--max_seq_len", point.max_seq_len, "--dataset", Placeholder.DATASET, "--num_requests", point.num_requests]
@@ -89,8 +91,6 @@ def arguments(point: Point) -> list[str]:
         said += ["--max_batch_size", point.max_batch_size, "--max_num_tokens", point.max_num_tokens]
         said += ["--scheduler_policy", point.scheduler_policy.value, *(["--streaming"] if point.streaming else [])]
         said += ["--request_json", Placeholder.REQUESTS]
-    if point.modality is not None:
-        said += ["--modality", point.modality.value]
     if point.max_input_len is not None:
         said += ["--max_input_len", point.max_input_len]
     said += [Placeholder.ENGINE_OPTION, Placeholder.ENGINE, "--report_json", Placeholder.REPORT]
