@@ -179,7 +179,7 @@ def deployment(**changed: Any) -> plan.Deployment:
 
 def test_files_of_a_deployment() -> None:
     made = deployment()
-    files = files_of(made, {LLAMA.id: TEXT}, limit_s=1800)
+    files = files_of(made, {LLAMA.id: TEXT}, limit_s=1800, start_s=900)
     lines = files["points.txt"].splitlines()
     assert len(lines) == len(made.attempts) == 4
     for line, attempt in zip(lines, made.attempts, strict=True):
@@ -191,16 +191,16 @@ def test_files_of_a_deployment() -> None:
             for v in (attempt.point.isl, attempt.point.osl, attempt.point.num_requests, attempt.point.dataset_seed)
         ]
         assert f"engine-{engine}.yaml" in files
-    assert files["model.txt"] == f"{LLAMA.id}\n\n"
+    assert files["model.txt"] == f"{LLAMA.id}\n\n{LLAMA.weights_gb:.1f}\n900\n"
 
 
 def test_a_line_break_is_refused() -> None:
     made = deployment()
     broken = replace(made.attempts[0], point=replace(made.attempts[0].point, model="a\n--evil"))
     with pytest.raises(UsageError, match="line break"):
-        files_of(replace(made, attempts=(broken,)), {"a\n--evil": TEXT}, limit_s=1)
+        files_of(replace(made, attempts=(broken,)), {"a\n--evil": TEXT}, limit_s=1, start_s=1)
 
 
 def test_a_dataset_is_shared_by_points_that_need_the_same() -> None:
-    files = files_of(deployment(num_requests=8), {LLAMA.id: TEXT}, limit_s=60)
+    files = files_of(deployment(num_requests=8), {LLAMA.id: TEXT}, limit_s=60, start_s=60)
     assert len([name for name in files if name.startswith("dataset-")]) == 2
