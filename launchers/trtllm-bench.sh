@@ -4,7 +4,7 @@
 # Runs in the pod of charts/trtllm-bench. Reads plain lines only (sweep/jobfiles.py says what lies where); no value of a
 # user becomes a part of a command. A point that fails does not end the others, unless a GPU is sick: then this ends
 # with 3. SIGTERM ends the running point, publishes it as interrupted and ends with 143. What a results volume holds
-# already is not measured again.
+# already is not measured again; what stop.txt lists when its turn comes is not begun.
 # Weights that take too long end it with 124; whatever else goes wrong, publishing too, ends it with that exit code.
 set -euo pipefail
 
@@ -239,6 +239,10 @@ while read -r -u 3 point attempt limit engine dataset; do
     if [ -n "$stopped" ]; then break; fi
     if [ -n "$results" ] && [ -f "$results/$point/$attempt/done.json" ]; then
         publish again "$results/$point/$attempt"
+        continue
+    fi
+    if grep -qxF "$point $attempt" "$files/stop.txt" 2>/dev/null; then
+        say "point $point attempt $attempt is not wanted any more"
         continue
     fi
     measure "$point" "$attempt" "$limit" "$engine" "$dataset"

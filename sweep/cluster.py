@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sweep.backends.kubernetes import Cluster
 
 T = TypeVar("T")
+SUBMITTED_AT_ONCE = 16
 
 
 def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
@@ -96,20 +97,47 @@ async def _cluster_queue(cluster: Cluster, queue: str) -> dict[str, Any] | None:
         raise
 
 
-def with_objects(cfg: SweepConfig, plan: Plan) -> list[Deployment]:
-    """Return a plan's deployments, with what is to be created of those that do not exist yet.
+def dress(cfg: SweepConfig, deployments: Sequence[Deployment], avoid: Sequence[str] = ()) -> list[Deployment]:
+    """Return deployments with what is to be created of them; as they are where the backend creates nothing.
+
+    avoid: names of nodes that they must not take.
 
     Raises:
         UsageError: helm is missing, or refuses the values.
     """
-    adopted, new = plan.deployments[: plan.adopted], plan.deployments[plan.adopted :]
-    rendered = _render(cfg, new)
+    rendered = _render(cfg, deployments, avoid)
     if rendered is None:
-        return list(plan.deployments)
-    return [
-        *adopted,
-        *(replace(made.deployment, objects=(_json(made.job), _json(made.config_map))) for made in rendered),
-    ]
+        return list(deployments)
+    return [replace(made.deployment, objects=(_json(made.job), _json(made.config_map))) for made in rendered]
+
+
+def submit(cfg: SweepConfig, deployments: Sequence[Deployment]) -> int:
+    """Create what deployments are made of, follow nothing, and return how many there are.
+
+    Raises:
+        UsageError: there is no results volume, so that a pod's results could be lost with its log; or the cluster
+            refuses.
+    """
+    config = config_of(cfg)
+    volume = config is not None and (config.bucket or dict(config.values.get("results") or {}).get("claimName"))
+    if not volume:
+        raise UsageError(
+            "run.detach needs backend=gke and a results volume (backend.bucket or backend.values.results.claimName):"
+            " without one what a pod measured is lost when its log is"
+        )
+    from sweep.backends.gke import create
+
+    async def post(cluster: Cluster) -> int:
+        few = asyncio.Semaphore(SUBMITTED_AT_ONCE)
+
+        async def one(deployment: Deployment) -> None:
+            async with few:
+                await create(cluster, deployment)
+
+        await asyncio.gather(*map(one, deployments))
+        return len(deployments)
+
+    return _ask(cfg, post) if deployments else 0
 
 
 def one_job(cfg: SweepConfig, plan: Plan) -> str | None:
@@ -165,6 +193,24 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
     return _ask(cfg, clean)
 
 
+def remove_of(cfg: SweepConfig, owner: str) -> list[str]:
+    """Delete every Job that one person's sweeps left in the namespace, and return their names.
+
+    Raises:
+        UsageError: the backend has no cluster, or it cannot be reached, or refuses.
+    """
+    if config_of(cfg) is None:
+        raise UsageError(f"the {cfg.backend} backend leaves nothing on a cluster: backend=gke")
+    from sweep.backends.gke import delete_job, jobs_of_owner
+
+    async def clean(cluster: Cluster) -> list[str]:
+        names = await jobs_of_owner(cluster, owner)
+        await asyncio.gather(*(delete_job(cluster, name) for name in names))
+        return names
+
+    return _ask(cfg, clean)
+
+
 def results_uri(cfg: SweepConfig) -> str | None:
     """Return where this machine reads the results volume; None where there is none."""
     from sweep.backends.gke import results_uri
@@ -197,11 +243,16 @@ def _ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
         raise UsageError(f"the cluster: {error}") from error
 
 
-def _render(cfg: SweepConfig, deployments: Sequence[Deployment]) -> list[chart.Rendered] | None:
+def _render(
+    cfg: SweepConfig, deployments: Sequence[Deployment], avoid: Sequence[str] = ()
+) -> list[chart.Rendered] | None:
     config = config_of(cfg)
     if config is None:
         return None
-    from sweep.backends.kubernetes import default_namespace
+    if avoid:
+        nodes = sorted({*(config.values.get("avoidNodes") or ()), *avoid})
+        config = replace(config, values={**config.values, "avoidNodes": nodes})
+    from sweep.backends.access import default_namespace
 
     return chart.render(
         deployments,

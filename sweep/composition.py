@@ -42,10 +42,40 @@ class _ModelSchema:
 
 
 @dataclass
+class _BudgetSchema:
+    gpu_hours: float | None = None
+    usd: float | None = None
+
+
+@dataclass
+class _RetrySchema:
+    attempts: int = 3
+    total: int = 50
+    backoff_s: float = 10.0
+    backoff_max_s: float = 600.0
+    also: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _QuarantineSchema:
+    failures: int = 2
+    expires_s: float = 86400.0
+
+
+@dataclass
 class _RunSchema:
     nodes: int | None = None
     repeats: int = 1
     max_points_per_deployment: int | None = None
+    max_deployments: int | None = None
+    canary: bool = False
+    detach: bool = False
+    redo: str | None = None
+    deadline: str | None = None
+    max_failures: int | None = 10
+    budget: _BudgetSchema = field(default_factory=_BudgetSchema)
+    retry: _RetrySchema = field(default_factory=_RetrySchema)
+    quarantine: _QuarantineSchema = field(default_factory=_QuarantineSchema)
 
 
 @dataclass
@@ -70,6 +100,7 @@ def _schema() -> type:
         ("name", str, "single"),
         ("results_dir", str, "results"),
         ("rerun", str | None, None),
+        ("price_per_gpu_hour", float | None, None),
         ("run", _RunSchema, field(default_factory=_RunSchema)),
         ("backend", Any, None),
         ("ray", _RaySchema, field(default_factory=_RaySchema)),
@@ -121,7 +152,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
         return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir)
-    shared = {key: first[key] for key in ("name", "run", "backend", "ray")}
+    shared = {key: first[key] for key in ("name", "run", "backend", "ray", "price_per_gpu_hour")}
     parts = [
         {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun")} for part in plain
     ]
@@ -152,6 +183,9 @@ def _spell(arguments: Sequence[str]) -> list[str]:
             spelled.append(bare)
         elif argument.startswith(FREE_PREFIXES):
             spelled.append("++" + argument)
+        elif argument.startswith("run.redo=") and not argument.startswith(("run.redo='", 'run.redo="')):
+            said = argument.partition("=")[2].replace("\\", "\\\\").replace("'", "\\'")  # Hydra takes no bare `==`
+            spelled.append(f"run.redo='{said}'" if said not in ("", "null") else argument)
         else:
             spelled.append(argument)
     return options + spelled
@@ -256,8 +290,9 @@ def _file_of(said: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
-    sections = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
-    known = [*SETTINGS, "name", "results_dir", "experiment", "workload", "backend", "model"]
+    sections: dict[str, Any] = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
+    sections |= {"run.budget": _BudgetSchema, "run.retry": _RetrySchema, "run.quarantine": _QuarantineSchema}
+    known = [*SETTINGS, "name", "results_dir", "experiment", "workload", "backend", "model", "price_per_gpu_hour"]
     known += [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]
     axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
     return nearest(key, known) or axis

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING as REQUIRED
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from typing import Any
 import yaml
 
 from sweep.errors import UsageError, nearest
+from sweep.failure import KINDS
+from sweep.limits import Budget, deadline_of
 from sweep.point import SETTINGS, KvCacheDtype, Model, Precision, PredictAs, canonical_json
+from sweep.retry import REDO_WORDS, Quarantine, Retry, compile_redo
 
 CHECKOUT, PACKAGE = Path(__file__).parent.parent, Path(__file__).parent
 SHIPPED = CHECKOUT if (CHECKOUT / "conf" / "config.yaml").exists() else PACKAGE
@@ -28,17 +32,32 @@ number of GPUs and print other limits than those in force."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """`run.*`: how the points are spread and repeated.
+    """`run.*`: how the points are spread, repeated, tried again, and when it is enough.
 
     nodes: over how many nodes the points are spread; None is what the queue has quota for, else one; one per actor for
         the simulated backend.
     repeats: independent measurements of each point.
     max_points_per_deployment: the most that one start measures; None is no limit.
+    max_deployments: how many exist at once; None is no limit.
+    canary: the first point alone, and the others once it has its number.
+    detach: submit everything and leave; the same command collects later. Needs a results volume.
+    redo: measure again what has its row: failed, invalid, all, or an expression over settings.
+    deadline: no point begins after it: a time span (8h, 90min) or a time with its zone.
+    max_failures: no point begins after so many failures of one kind; None is no limit.
     """
 
     nodes: int | None = None
     repeats: int = 1
     max_points_per_deployment: int | None = None
+    max_deployments: int | None = None
+    canary: bool = False
+    detach: bool = False
+    redo: str | None = None
+    deadline: str | None = None
+    max_failures: int | None = 10
+    budget: Budget = Budget()
+    retry: Retry = Retry()
+    quarantine: Quarantine = Quarantine()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +164,7 @@ class SweepConfig:
     backend: str
     backend_config: Mapping[str, Any]
     ray: Ray
+    price_per_gpu_hour: float | None
     resolved: Mapping[str, Any]
 
     @property
@@ -168,7 +188,8 @@ class SweepConfig:
             name=name,
             results_dir=results_dir,
             parts=tuple(_part(part) for part in resolved["parts"]),
-            run=_run(resolved["run"]),
+            run=_run(resolved["run"], resolved.get("price_per_gpu_hour")),
+            price_per_gpu_hour=resolved.get("price_per_gpu_hour"),
             backend=kind,
             backend_config=asdict(BACKENDS[kind](**_fields(BACKENDS[kind], backend, "backend")))
             if kind in BACKENDS
@@ -219,13 +240,51 @@ def _model(said: Mapping[str, Any]) -> Model:
     return Model(**values)
 
 
-def _run(said: Mapping[str, Any]) -> Run:
-    run = Run(**_fields(Run, said, "run"))
-    for name in ("nodes", "repeats", "max_points_per_deployment"):
-        value = getattr(run, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise UsageError(f"run.{name} must be an integer of at least 1, not {value!r}")
+def _run(said: Mapping[str, Any], price: float | None) -> Run:
+    values = dict(said)
+    for name, section in (("budget", Budget), ("retry", Retry), ("quarantine", Quarantine)):
+        given = values.get(name) or {}
+        values[name] = section(**_fields(section, given, f"run.{name}"))
+    values["retry"] = replace(values["retry"], also=tuple(values["retry"].also))
+    run = Run(**_fields(Run, values, "run"))
+    for path, value, optional in (
+        *((f"run.{name}", getattr(run, name), True) for name in _COUNTS if name != "repeats"),
+        ("run.repeats", run.repeats, False),
+        ("run.retry.attempts", run.retry.attempts, False),
+        ("run.quarantine.failures", run.quarantine.failures, False),
+    ):
+        if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise UsageError(f"{path} must be an integer of at least 1, not {value!r}")
+    for path, amount, least in (
+        ("run.budget.gpu_hours", run.budget.gpu_hours, True),
+        ("run.budget.usd", run.budget.usd, True),
+        ("run.retry.total", run.retry.total, False),
+        ("run.retry.backoff_s", run.retry.backoff_s, False),
+        ("run.retry.backoff_max_s", run.retry.backoff_max_s, False),
+        ("run.quarantine.expires_s", run.quarantine.expires_s, False),
+        ("price_per_gpu_hour", price, True),
+    ):
+        if amount is None and least:
+            continue
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0 or (least and amount == 0):
+            raise UsageError(f"{path} must be a number {'more than' if least else 'of at least'} 0, not {amount!r}")
+    for kind in run.retry.also:
+        if kind not in KINDS:
+            raise UsageError(f"run.retry.also: {kind!r} is no kind of failure{nearest(str(kind), KINDS)}")
+    if run.budget.usd is not None and price is None:
+        raise UsageError("run.budget.usd needs price_per_gpu_hour, in USD; there is no default price")
+    if run.deadline is not None:
+        deadline_of(run.deadline, datetime.now(UTC))
+    if run.redo is not None and run.redo not in REDO_WORDS:
+        compile_redo(run.redo)
+    if run.detach and (limits := [name for name in ("canary", "deadline") if getattr(run, name)]):
+        raise UsageError(f"run.detach leaves nobody who could heed run.{limits[0]}")
+    if run.detach and run.budget != Budget():
+        raise UsageError("run.detach leaves nobody who could heed run.budget")
     return run
+
+
+_COUNTS = ("nodes", "repeats", "max_points_per_deployment", "max_deployments", "max_failures")
 
 
 def _fields(cls: type, said: Mapping[str, Any], path: str) -> dict[str, Any]:

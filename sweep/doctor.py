@@ -14,11 +14,12 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from sweep.backends.access import default_namespace
 from sweep.backends.gke import readiness
 from sweep.backends.gke.objects import Gone, kueue_path, unless_gone
 from sweep.backends.gke.readiness import KUEUE, RIGHTS, Finding, Level, Needs, Right, SecretNeed
 from sweep.backends.gke.volume import results_uri, try_volume
-from sweep.backends.kubernetes import Cluster, default_namespace
+from sweep.backends.kubernetes import Cluster
 from sweep.config import GkeBackend
 from sweep.errors import ClusterError, UsageError
 

@@ -17,6 +17,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+"""HTTP answers after which the same request may succeed. 500 is also what a webhook that is down makes of a POST."""
+
 
 class SweepError(Exception):
     """Anything that sweep raises on purpose."""
@@ -39,6 +42,11 @@ class ClusterError(SweepError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same request may succeed later: there was no answer, or one that tells of trouble inside."""
+        return self.status in (0, *PASSING)
 
 
 class ReportError(SweepError):

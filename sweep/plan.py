@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 from sweep.matrix import Expansion, Reason
@@ -68,23 +69,23 @@ class Held(Protocol):
     def attempts(self) -> Sequence[tuple[str, int, int]]: ...
 
 
-class Record(Protocol):
-    """What the plan needs of a row that exists (sweep.table.Record)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the rows that exist leave to do (sweep.retry makes it).
 
-    @property
-    def point_id(self) -> str: ...
+    to_do, later: attempts in the order of measuring; `later` wait until `due_at` at least, after a failure.
+    given_up: (failure_kind, status) by (point_id, repeat), of those that are not tried again.
+    skipped: (failure_kind, why) by (point_id, repeat), of those that are not attempted because of others.
+    failed_before: how many of `to_do` and `later` have failed before.
+    """
 
-    @property
-    def source(self) -> str: ...
-
-    @property
-    def repeat(self) -> int: ...
-
-    @property
-    def attempt(self) -> int: ...
-
-    @property
-    def status(self) -> str: ...
+    to_do: tuple[Attempt, ...] = ()
+    later: tuple[Attempt, ...] = ()
+    due_at: datetime | None = None
+    done: int = 0
+    failed_before: int = 0
+    given_up: Mapping[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    skipped: Mapping[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +93,27 @@ class Plan:
     """What would run. `points` (by id) and `attempts` are in the order in which they are measured.
 
     adopted: the deployments that exist on the cluster already; they come first in `deployments`.
+    needless: attempts that deployments on the cluster hold, and that nobody wants any more, by deployment_id.
     """
 
     cells: int
     pruned: Mapping[Reason, int]
     points: Mapping[str, Point]
-    done: int
-    failed_before: int
+    outlook: Outlook
     attempts: tuple[Attempt, ...]
     deployments: tuple[Deployment, ...]
     adopted: int = 0
+    needless: Mapping[str, tuple[tuple[str, int, int], ...]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Measurements that have their row."""
+        return self.outlook.done
+
+    @property
+    def failed_before(self) -> int:
+        """How many of those that are to do have failed before."""
+        return self.outlook.failed_before
 
     @property
     def engines(self) -> int:
@@ -128,55 +140,60 @@ def _serves(point: Point) -> bool:
     return point.bench == Bench.SERVE
 
 
+def points_of(expansions: Iterable[tuple[Model, Expansion]]) -> dict[str, Point]:
+    """Return the points of all expansions by id, in the order of measuring."""
+    return cover({point.point_id: point for _, expansion in expansions for point in expansion.points})
+
+
+def first_attempts(points: Mapping[str, Point], repeats: int = 1) -> Outlook:
+    """Return what is to do where there is no row yet."""
+    return Outlook(
+        to_do=tuple(
+            Attempt(point=point, point_id=point_id, repeat=repeat)
+            for repeat in range(1, repeats + 1)
+            for point_id, point in points.items()
+        )
+    )
+
+
 def make(
     expansions: Sequence[tuple[Model, Expansion]],
     *,
     sweep_id: str,
-    history: Iterable[Record] = (),
-    source: str,
-    repeats: int = 1,
+    outlook: Outlook | None = None,
     nodes: int = 1,
     max_points_per_deployment: int | None = None,
     held: Sequence[Held] = (),
+    alone: bool = False,
 ) -> Plan:
-    """Plan the points of all expansions, less what `history` has already.
+    """Plan what is to do.
 
     What a deployment on the cluster holds is not planned a second time: it is taken over with its attempts.
 
-    history: rows that count for this backend; stale ones (of another simulator version) are left out by the caller's
-        `status`, see sweep.table.
+    Args:
+        outlook: what is to do; by default the first attempt of each point.
+        alone: of what does not exist yet, plan the first attempt only (a canary).
     """
     pruned: dict[Reason, int] = {}
     models: dict[str, Model] = {}
-    owner: dict[str, Point] = {}
     for model, expansion in expansions:
         for reason, count in expansion.pruned.items():
             pruned[reason] = pruned.get(reason, 0) + count
         models[model.id] = model
-        owner |= {point.point_id: point for point in expansion.points}
-    ordered = cover(owner)
-    tried: dict[tuple[str, int], Record] = {}
-    for record in history:
-        known = tried.get((record.point_id, record.repeat))
-        if record.source == source and (known is None or known.attempt <= record.attempt):
-            tried[record.point_id, record.repeat] = record
+    points = points_of(expansions)
+    outlook = first_attempts(points) if outlook is None else outlook
     of_cluster = _adoptable(held)
-    attempts, done, failed = [], 0, 0
     adopted: dict[str, list[Attempt]] = {}
-    for repeat in range(1, repeats + 1):
-        for point_id, point in ordered.items():
-            last = tried.get((point_id, repeat))
-            if last is not None and last.status in ("ok", "infeasible"):
-                done += 1
-                continue
-            failed += last is not None
-            number = last.attempt + 1 if last is not None else 1
-            owner_id, held_number = of_cluster.get((point_id, repeat), ("", 0))
-            if held_number >= number:
-                taken = Attempt(point=point, point_id=point_id, repeat=repeat, number=held_number)
-                adopted.setdefault(owner_id, []).append(taken)
-            else:
-                attempts.append(Attempt(point=point, point_id=point_id, repeat=repeat, number=number))
+    attempts: list[Attempt] = []
+    for some, is_due in ((outlook.to_do, True), (outlook.later, False)):
+        for attempt in some:
+            owner_id, held_number = of_cluster.get((attempt.point_id, attempt.repeat), ("", 0))
+            if held_number >= attempt.number:
+                adopted.setdefault(owner_id, []).append(replace(attempt, number=held_number))
+            elif is_due:
+                attempts.append(attempt)
+    if alone:
+        attempts = [] if adopted else attempts[:1]
     deployments = [
         Deployment(
             deployment_id=deployment_id,
@@ -187,15 +204,20 @@ def make(
         )
         for deployment_id, taken in adopted.items()
     ]
+    wanted = {attempt.key for taken in adopted.values() for attempt in taken}
     return Plan(
         cells=sum(expansion.cells for _, expansion in expansions),
         pruned=pruned,
-        points=ordered,
-        done=done,
-        failed_before=failed,
+        points=points,
+        outlook=outlook,
         attempts=(*(attempt for taken in adopted.values() for attempt in taken), *attempts),
         deployments=(*deployments, *_deployments(attempts, models, sweep_id, nodes, max_points_per_deployment)),
         adopted=len(deployments),
+        needless={
+            deployment.deployment_id: keys
+            for deployment in held
+            if (keys := tuple(key for key in deployment.attempts if key not in wanted))
+        },
     )
 
 

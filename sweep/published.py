@@ -18,11 +18,13 @@ from sweep.errors import ReportError
 from sweep.table import columns_of
 
 RESULT, STEP = "SWEEP_RESULT ", "SWEEP_STEP "
+INTERRUPTED = "interrupted"
+"""The outcome of an attempt that ended with its pod; the next pod of the same Job measures it anew."""
 
 STATES: Mapping[str, str] = {
     "ended": "",
     "timeout": "its time limit ended it",
-    "interrupted": "",  # its exit code says so
+    INTERRUPTED: "",  # its exit code says so
     "sick": "UnexpectedAdmissionError: the GPUs cannot be used",
 }
 """What each outcome of the launcher says to failure.classify."""

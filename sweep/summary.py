@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.backends import Stage
 from sweep.matrix import Reason
-from sweep.plan import Plan
+from sweep.plan import Outlook, Plan
 from sweep.point import SETTINGS, Point
 from sweep.progress import duration
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweep.backends.gke import Live
+    from sweep.retry import Avoided
 
 SHOWN_POINTS = 6
 """Points that `plan` lists at each end of the order."""
@@ -97,6 +99,11 @@ def print_plan(plan: Plan, name: str, source: str) -> None:
         print("\n".join(pruned_lines(plan.pruned)))
     print(f"\n{plan.done:,} of {plan.done + len(plan.attempts):,} measurements have their row, ", end="")
     print(f"{len(plan.attempts):,} are to do" + (f" ({plan.failed_before:,} again)" if plan.failed_before else ""))
+    if plan.outlook.skipped:
+        reasons = Counter(kind for kind, _ in plan.outlook.skipped.values()).most_common()
+        print(f"{len(plan.outlook.skipped):,} are skipped: {', '.join(f'{count:,} {kind}' for kind, count in reasons)}")
+    if hint := redo_hint(plan.outlook):
+        print(hint)
     if not plan.attempts:
         return
     print(f"{plan.engine_loads:,} engine loads", end="")
@@ -121,12 +128,43 @@ def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: P
     """Print what is done, failed (why) and to do; `frame` is None as long as there is no table."""
     so_far = "nothing yet" if frame is None else f"{plan.done:,} done"
     print(f"{folder}: {so_far}, {len(plan.attempts):,} to do", end="")
-    print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "")
+    print(f", {plan.failed_before:,} of them failed before" if plan.failed_before else "", end="")
+    print(f", {len(plan.outlook.skipped):,} skipped" if plan.outlook.skipped else "")
+    if hint := redo_hint(plan.outlook):
+        print(hint)
     if frame is not None or holder:
         print(f"running: {holder}" if holder else "no run holds this table")
     if frame is not None:
         mine = frame[frame["point_id"].isin(list(plan.points))]
         print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")
+
+
+def nothing_to_do(plan: Plan) -> str:
+    """Return why a run has nothing to do, and how to have more."""
+    outlook = plan.outlook
+    told = f"all {len(plan.points):,} points have their row; nothing to do"
+    return f"{told}. {hint}" if (hint := redo_hint(outlook)) else told
+
+
+def redo_hint(outlook: Outlook) -> str:
+    """Return how many measurements were given up, and what measures them again; an empty text where there are none."""
+    given_up = Counter(kind for kind, _ in outlook.given_up.values())
+    if not given_up:
+        return ""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in given_up.most_common())
+    words = ["invalid"] if any(status == "invalid" for _, status in outlook.given_up.values()) else []
+    words += ["failed"] if any(status == "failed" for _, status in outlook.given_up.values()) else []
+    how = " and ".join(f"run.redo={word}" for word in words)
+    return f"{given_up.total():,} are given up ({kinds}): {how} measures them again"
+
+
+def quarantine_lines(nodes: Sequence[Avoided]) -> list[str]:
+    """Return a line for each node that is avoided: how often it failed, how, and until when."""
+    return [
+        f"node {each.node} is avoided until {each.until:%Y-%m-%d %H:%M} UTC: {each.failures} failures"
+        f" ({', '.join(each.kinds)})"
+        for each in nodes
+    ]
 
 
 def print_live(deployments: Sequence[Live], plan: Plan, *, results_uri: str | None) -> None:

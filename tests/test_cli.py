@@ -128,6 +128,15 @@ def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
         (["rn", SMOKE], 'rn is no command; did you mean "run"?'),
         (["show", "results/none"], "holds no table"),
         (["+rerun=abc"], "has no configuration abc"),
+        ([SMOKE, "run.redo=ttp == 4"], "run.redo is one of failed, invalid, all, or an expression over settings"),
+        ([SMOKE, "run.deadline=soon"], "run.deadline is a time span such as 8h"),
+        ([SMOKE, "run.budget.usd=5"], "run.budget.usd needs price_per_gpu_hour"),
+        ([SMOKE, "run.budget.gpu_hours=0"], "run.budget.gpu_hours must be a number more than 0"),
+        ([SMOKE, "run.retry.also=[tiemout]"], 'did you mean "timeout"'),
+        ([SMOKE, "run.quarantine.failures=0"], "run.quarantine.failures must be an integer of at least 1"),
+        ([SMOKE, "run.detach=true", "run.canary=true"], "run.detach leaves nobody who could heed run.canary"),
+        ([SMOKE, "run.detach=true"], "run.detach needs backend=gke and a results volume"),
+        (["gc", SMOKE, "--owner"], "gc of whom?"),
     ],
 )
 def test_a_mistake_costs_one_message(arguments: list[str], said: str, tmp_path: Path) -> None:
@@ -219,6 +228,33 @@ def test_a_new_axis_value_runs_only_the_new_points(smoke: tuple[Path, subprocess
     assert done.returncode == 0, done.stderr
     frame = sweep.load(folder, attempts="all")
     assert len(frame) == 6 and frame["point_id"].is_unique
+
+
+def test_points_are_measured_again_on_request_and_the_rows_before_stay(tmp_path: Path) -> None:
+    mine = (SMOKE, f"results_dir={tmp_path}")
+    assert run(*mine).returncode == 0
+    done = run(*mine, "run.redo=concurrency == 16 and kv_cache_dtype == 'fp8'")
+    assert done.returncode == 0, done.stderr
+    assert "smoke: 1/1" in done.stderr
+    frame = sweep.load(tmp_path / "smoke", attempts="all")
+    assert sorted(frame["attempt"]) == [1, 1, 1, 1, 2]
+    assert not (tmp_path / "smoke" / "redo.json").exists()
+    again = run(*mine)
+    assert "nothing to do" in again.stderr and len(sweep.load(tmp_path / "smoke", attempts="all")) == 5
+
+
+def test_a_budget_leaves_the_rest_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    mine = ("+experiment=llama70b_kv", f"results_dir={tmp_path}")
+    done = run(*mine, "run.budget.gpu_hours=0.2")
+    assert done.returncode == 3
+    assert "skipped (budget): " in done.stdout and "of 0.2 GPU-hours are spent (run.budget.gpu_hours)" in done.stdout
+    frame = sweep.load(tmp_path / "llama70b_kv")
+    counts = frame["status"].value_counts()
+    assert set(counts.index) == {"ok", "skipped"} and set(frame[frame["status"] == "skipped"]["attempt"]) == {0}
+    done = run(*mine)
+    assert done.returncode == 0, done.stderr
+    frame = sweep.load(tmp_path / "llama70b_kv")
+    assert set(frame["status"]) == {"ok"} and set(frame["attempt"]) == {1}
 
 
 def test_a_model_without_data_gets_infeasible_rows(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pytest
 
 from sweep import driver, plan
 from sweep.backends import Ended, PointDone, PointFailed
+from sweep.driver import drive as driving
 from sweep.driver.pool import Pool
 from sweep.errors import UsageError
-from sweep.matrix import expand
+from sweep.limits import Budget, Limits
+from sweep.matrix import Expansion, expand
+from sweep.retry import Retry
 from sweep.table import Results, Source
 from tests.standins import NONSENSE
 from tests.test_matrix import CHECKED, LLAMA
@@ -32,6 +36,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.phase = ""
+        self.total = 0
         self.rows: list[Mapping[str, Any]] = []
         self.said: list[str] = []
 
@@ -45,9 +50,15 @@ class Silent:
         self.said.append(f"{deployment_id} {stage} {message}")
 
 
+def grown(points: int) -> Expansion:
+    return expand({"grid": {"concurrency": list(range(1, points + 1))}}, CHECKED | {"model": LLAMA.id}, LLAMA)
+
+
 def deployments(points: int, nodes: int = 2) -> tuple[plan.Deployment, ...]:
-    grown = expand({"grid": {"concurrency": list(range(1, points + 1))}}, CHECKED | {"model": LLAMA.id}, LLAMA)
-    return plan.make([(LLAMA, grown)], sweep_id="s", source="measured", nodes=nodes).deployments
+    return plan.make([(LLAMA, grown(points))], sweep_id="s", nodes=nodes).deployments
+
+
+QUICK = driver.Rules(nodes=2, retry=Retry(backoff_s=0.1))
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +85,15 @@ def ray_start() -> Iterator[driver.RayStart]:
 
 
 def drive(
-    folder: Path, start: driver.RayStart, watcher: Silent | None = None, *, points: int = 20, **config: Any
+    folder: Path,
+    start: driver.RayStart,
+    watcher: Silent | None = None,
+    *,
+    points: int = 20,
+    rules: driver.Rules = QUICK,
+    **config: Any,
 ) -> tuple[pd.DataFrame, Silent]:
+    """Run a sweep as the command line does; return the last row of each point."""
     results, watcher = Results(folder), watcher or Silent()
     with results.lock():
         recorder = driver.Recorder(
@@ -84,9 +102,18 @@ def drive(
             backend=STANDIN,
             source=Source.MEASURED,
             config_hash="c",
+            price_usd_per_gpu_hour=rules.limits.price,
+        )
+        steering = driver.Steering(
+            expansions=[(LLAMA, grown(points))],
+            sweep_id="s",
+            source=Source.MEASURED,
+            rules=rules,
+            records=results.history(),
         )
         counts = driver.run(
-            deployments(points),
+            steering.plan_beside().deployments,
+            steering=steering,
             recorder=recorder,
             backend_config={"name": STANDIN} | config,
             ray=start,
@@ -95,9 +122,13 @@ def drive(
             watcher=watcher,
         )
     frame = results.load(last_attempt_only=False)
-    assert sum(counts.values()) == len(frame) == len(watcher.rows) == points
-    assert frame["point_id"].is_unique
-    return frame, watcher
+    made = frame[frame["attempt"] > 0]
+    assert sum(counts.values()) == len(watcher.rows) == watcher.total
+    assert not made.duplicated(["point_id", "repeat", "attempt"]).any()
+    assert not made[made["status"] == "ok"].duplicated(["point_id", "repeat"]).any()
+    last = results.load()
+    assert len(last) == points
+    return last, watcher
 
 
 def failures(frame: pd.DataFrame) -> dict[int, tuple[str, str]]:
@@ -112,29 +143,36 @@ def test_every_attempt_becomes_one_row(tmp_path: Path, ray_start: driver.RayStar
 
 
 def test_failures_are_rows_with_kind_and_message(tmp_path: Path, ray_start: driver.RayStart) -> None:
-    frame, _ = drive(tmp_path / "r", ray_start, fail_at=3, lie_at=7)
+    frame, _ = drive(tmp_path / "r", ray_start, fail_at=3, kind="request_too_long", lie_at=7)
     bad = failures(frame)
-    assert bad[3] == ("out_of_memory", "CUDA out of memory")
-    assert bad[7][0] == "no_report"
-    assert set(bad) == {3, 7}
+    assert bad.pop(3) == ("request_too_long", "CUDA out of memory")
+    assert bad.pop(7)[0] == "no_report"
+    assert not bad
     (row,) = frame[frame["concurrency"] == 3].itertuples()
     assert row.exit_code == 1
     assert (tmp_path / "r" / row.log_path).read_text() == "torch.OutOfMemoryError"
 
 
-def test_a_backend_that_raises_costs_its_deployment_not_the_sweep(tmp_path: Path, ray_start: driver.RayStart) -> None:
-    frame, _ = drive(tmp_path / "r", ray_start, raise_at=5)
-    bad = failures(frame)
-    assert bad.pop(5) == ("backend_error", "RuntimeError: the backend broke")
-    assert {kind for kind, _ in bad.values()} == {"not_reached"}
-    assert (frame["status"] == "ok").sum() >= 10
-
-
-def test_a_deployment_that_ends_early_leaves_no_point_without_a_row(tmp_path: Path, ray_start: driver.RayStart) -> None:
-    frame, _ = drive(tmp_path / "r", ray_start, end_at=5)
-    assert {message for _, message in failures(frame).values()} == {
-        "its deployment ended before this point: the node went away"
+def test_a_backend_that_raises_costs_its_point_and_the_others_are_measured_elsewhere(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    frame, watcher = drive(tmp_path / "r", ray_start, raise_at=5)
+    assert failures(frame) == {5: ("backend_error", "RuntimeError: the backend broke")}
+    assert {row["failure_kind"] for row in watcher.rows if row["status"] == "failed"} == {
+        "backend_error",
+        "not_reached",
     }
+    assert any("new deployments" in said for said in watcher.said)
+
+
+def test_a_deployment_that_ends_early_costs_the_point_that_it_was_at(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    frame, watcher = drive(tmp_path / "r", ray_start, end_at=5)
+    said = "its deployment ended before this point: the node went away"
+    assert failures(frame) == {5: ("node_lost", said)}
+    of_five = [row for row in watcher.rows if row["concurrency"] == 5]
+    assert [(row["attempt"], row["failure_kind"]) for row in of_five] == [(n, "node_lost") for n in (1, 2, 3)]
 
 
 def test_a_killed_actor_loses_nothing_and_repeats_nothing(tmp_path: Path, ray_start: driver.RayStart) -> None:
@@ -183,11 +221,92 @@ def test_nonsense_of_a_backend_costs_its_point(tmp_path: Path, ray_start: driver
 def test_an_actor_that_never_answers_is_replaced(
     tmp_path: Path, ray_start: driver.RayStart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "ANSWER_S", 4.0)
+    monkeypatch.setattr(driving, "ANSWER_S", 4.0)
     frame, _ = drive(tmp_path / "r", ray_start, points=4, block_at=2)
     assert failures(frame) == {
         2: ("worker_died", "the worker process died 2 times at this point alone: it did not answer for 4 s")
     }
+
+
+# --------------------------------------------------------------------------------------------- tried again, left out
+
+
+def test_what_failed_by_its_node_is_measured_again(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    frame, watcher = drive(
+        tmp_path / "r", ray_start, points=6, fail_at=3, kind="nccl", node="n7", marker=str(tmp_path / "marker")
+    )
+    assert set(frame["status"]) == {"ok"}
+    tries = [(row["attempt"], row["status"]) for row in watcher.rows if row["concurrency"] == 3]
+    assert tries == [(1, "failed"), (2, "ok")]
+
+
+def test_after_running_out_of_memory_what_needs_as_much_is_skipped(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    one_by_one = driver.Rules(nodes=1, max_deployments=1, retry=Retry(backoff_s=0.1))
+    frame, _ = drive(tmp_path / "r", ray_start, points=8, rules=one_by_one, seconds=0.6, fail_at=8)
+    bad = failures(frame)
+    assert bad.pop(8)[0] == "oom" and not bad  # the largest alone: nothing needs more
+    frame, _ = drive(tmp_path / "s", ray_start, points=8, rules=one_by_one, seconds=0.6, fail_at=4)
+    bad = failures(frame)
+    assert bad[4][0] == "oom"
+    skipped = {concurrency for concurrency, (kind, _) in bad.items() if kind == "needs_more"}
+    measured = set(frame[frame["status"] == "ok"]["concurrency"])
+    assert skipped and skipped | measured | {4} == set(range(1, 9)) and {1, 2, 3} <= measured
+    (row, *_) = frame[frame["failure_kind"] == "needs_more"].itertuples()
+    assert (row.status, row.attempt) == ("skipped", 0) and "c=4" in row.failure_message
+
+
+def test_a_refused_configuration_stops_its_engine(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    one = driver.Rules(nodes=1, retry=Retry(backoff_s=0.1))
+    frame, _ = drive(tmp_path / "r", ray_start, points=6, rules=one, seconds=0.6, fail_at=1, kind="invalid_config")
+    bad = failures(frame)
+    assert bad.pop(1)[0] == "invalid_config"
+    assert {kind for kind, _ in bad.values()} == {"engine_refused"}
+
+
+def test_too_many_failures_of_one_kind_end_the_sweep(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    rules = driver.Rules(nodes=1, limits=Limits(max_failures=1), retry=Retry(backoff_s=0.1))
+    frame, _ = drive(tmp_path / "r", ray_start, points=6, rules=rules, seconds=0.6, fail_at=1, kind="unknown")
+    bad = failures(frame)
+    assert bad.pop(1)[0] == "unknown"
+    assert {kind for kind, _ in bad.values()} == {"many_failures"}
+
+
+def test_a_budget_ends_the_sweep_between_points(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    spent = driver.Rules(nodes=1, limits=Limits(budget=Budget(usd=1e-9), price=2.0))
+    frame, _ = drive(tmp_path / "r", ray_start, points=12, rules=spent, seconds=2.0)
+    ok = frame[frame["status"] == "ok"]
+    assert 0 < len(ok) < 12 and (ok["cost_usd"] > 0).all()
+    assert {kind for kind, _ in failures(frame).values()} == {"budget"}
+    assert "run.budget.usd" in frame[frame["status"] == "skipped"]["failure_message"].iloc[0]
+
+
+def test_a_deadline_that_has_come_begins_nothing(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    rules = driver.Rules(nodes=2, limits=Limits(deadline=datetime.now(UTC)))
+    frame, _ = drive(tmp_path / "r", ray_start, points=4, rules=rules)
+    assert set(frame["failure_kind"]) == {"deadline"}
+
+
+def test_a_canary_that_sings_is_followed_by_the_others(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    rules = driver.Rules(nodes=2, canary=True)
+    frame, _ = drive(tmp_path / "r", ray_start, points=7, rules=rules)
+    assert set(frame["status"]) == {"ok"}
+    sizes = frame.groupby("deployment_id").size().tolist()
+    assert sorted(sizes) == [1, 3, 3]
+
+
+def test_a_canary_that_dies_is_followed_by_none(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    rules = driver.Rules(nodes=2, canary=True)
+    frame, _ = drive(tmp_path / "r", ray_start, points=7, rules=rules, fail_at=1, kind="unknown")
+    bad = failures(frame)
+    assert bad.pop(1)[0] == "unknown"
+    assert {kind for kind, _ in bad.values()} == {"canary"} and len(bad) == 6
+
+
+def test_no_more_deployments_exist_at_once_than_allowed(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    rules = driver.Rules(nodes=4, max_points=1, max_deployments=1)
+    frame, _ = drive(tmp_path / "r", ray_start, points=5, rules=rules, seconds=0.1)
+    by_time = frame.sort_values("started_at")
+    assert (by_time["started_at"].iloc[1:].to_numpy() >= by_time["ended_at"].iloc[:-1].to_numpy()).all()
 
 
 class Killer(Silent):

@@ -173,7 +173,7 @@ def test_shipped_experiments(experiment: str, tmp_path: Path) -> None:
 
 def deployment(**changed: Any) -> plan.Deployment:
     grown = expand({"grid": {"concurrency": [1, 8], "isl": [64, 128]}}, CHECKED | {"model": LLAMA.id} | changed, LLAMA)
-    (made,) = plan.make([(LLAMA, grown)], sweep_id="s", source="measured", nodes=1).deployments
+    (made,) = plan.make([(LLAMA, grown)], sweep_id="s", nodes=1).deployments
     return made
 
 

@@ -162,7 +162,7 @@ def results_in(text: str) -> list[dict[str, Any]]:
 def deployment(concurrency: Iterable[int] = (1, 4), **changed: Any) -> plan.Deployment:
     settings = CHECKED | {"model": LLAMA.id, "isl": 16, "osl": 8, "num_requests": 8} | changed
     grown = expand({"grid": {"concurrency": list(concurrency)}}, settings, LLAMA)
-    (made,) = plan.make([(LLAMA, grown)], sweep_id="s1", source="measured", nodes=1).deployments
+    (made,) = plan.make([(LLAMA, grown)], sweep_id="s1", nodes=1).deployments
     return made
 
 

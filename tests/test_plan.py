@@ -23,21 +23,12 @@ MATRIX = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    point_id: str
-    source: str = "simulated"
-    repeat: int = 1
-    attempt: int = 1
-    status: str = "ok"
-
-
 def grown(**changed: Any) -> Expansion:
     return expand(MATRIX, CHECKED | {"model": R1.id} | changed, R1)
 
 
 def make(expansion: Expansion, **said: Any) -> plan.Plan:
-    return plan.make([(R1, expansion)], **{"sweep_id": "s", "source": "simulated"} | said)
+    return plan.make([(R1, expansion)], **{"sweep_id": "s"} | said)
 
 
 def test_golden_order() -> None:
@@ -62,31 +53,42 @@ def test_the_order_keeps_every_point(values: list[int]) -> None:
         assert {point.concurrency for point in list(ordered.values())[:2]} == ends
 
 
-def test_done_points_are_left_out_and_failed_ones_get_a_new_attempt() -> None:
-    expansion = grown()
-    ids = [point.point_id for point in expansion.points]
-    history = [
-        Row(ids[0]),
-        Row(ids[1], status="failed"),
-        Row(ids[1], status="failed", attempt=2),
-        Row(ids[2], status="infeasible", attempt=0),
-        Row(ids[3], source="measured"),
-        Row(ids[4], status="failed"),
-        Row(ids[4], attempt=2),
-    ]
-    made = make(expansion, history=history)
-    todo = {attempt.point_id: attempt.number for attempt in made.attempts}
-    assert made.done == 3 and made.failed_before == 1
-    assert (ids[0] in todo, ids[2] in todo, ids[4] in todo) == (False, False, False)
-    assert (todo[ids[1]], todo[ids[3]]) == (3, 1)
+@dataclass(frozen=True)
+class OnCluster:
+    deployment_id: str
+    attempts: tuple[tuple[str, int, int], ...]
 
 
-def test_repeats_are_counted_one_by_one() -> None:
-    expansion = grown()
-    history = [Row(point.point_id) for point in expansion.points]
-    made = make(expansion, history=history, repeats=3)
-    assert made.done == 44 and len(made.attempts) == 88
-    assert {attempt.repeat for attempt in made.attempts} == {2, 3}
+def test_what_a_cluster_holds_is_taken_over_and_not_planned_again() -> None:
+    first = make(grown())
+    some = [attempt.key for attempt in first.attempts[:3]]
+    gone = ("0123456789abcdef", 1, 1)
+    made = make(grown(), held=[OnCluster("d1", (*some, gone))])
+    assert made.adopted == 1 and made.deployments[0].deployment_id == "d1"
+    assert [attempt.key for attempt in made.deployments[0].attempts] == some
+    assert not {attempt.key for d in made.deployments[1:] for attempt in d.attempts} & set(some)
+    assert made.needless == {"d1": (gone,)}
+
+
+def test_what_is_to_be_tried_again_is_not_what_a_cluster_holds_of_before() -> None:
+    (attempt, *_) = make(grown()).attempts
+    again = plan.Outlook(to_do=(replace(attempt, number=2),))
+    made = make(grown(), outlook=again, held=[OnCluster("d1", (attempt.key,))])
+    assert made.adopted == 0 and [a.number for a in made.attempts] == [2]
+    assert made.needless == {"d1": (attempt.key,)}
+
+
+def test_what_waits_for_its_time_is_not_planned_but_taken_over() -> None:
+    one, other, *_ = make(grown()).attempts
+    later = plan.Outlook(later=(one, other))
+    assert make(grown(), outlook=later).attempts == ()
+    assert make(grown(), outlook=later, held=[OnCluster("d1", (one.key,))]).attempts == (one,)
+
+
+def test_a_canary_is_one_point_alone() -> None:
+    made = make(grown(), alone=True, nodes=4)
+    assert [len(d.attempts) for d in made.deployments] == [1]
+    assert len(made.outlook.to_do) == 44
 
 
 def test_trtllm_bench_shares_weights_and_loads_for_each_point() -> None:
@@ -114,7 +116,7 @@ def test_a_cap_cuts_deployments() -> None:
 
 def test_two_models_make_two_groups() -> None:
     llama = expand(MATRIX, CHECKED | {"model": LLAMA.id}, LLAMA)
-    made = plan.make([(R1, grown()), (LLAMA, llama)], sweep_id="s", source="simulated", nodes=2)
+    made = plan.make([(R1, grown()), (LLAMA, llama)], sweep_id="s", nodes=2)
     assert [d.model.id for d in made.deployments] == [R1.id, LLAMA.id]
     assert made.cells == 88 and sum(made.pruned.values()) == 22  # EP of a dense model is no setting
 

@@ -353,12 +353,29 @@ def test_several_tables_are_read_together(tmp_path: Path) -> None:
 
 def test_history_has_what_resuming_needs(results: Results) -> None:
     said = {"simulator_version": "3", "db_version": "0.12.0", "predicted_as": "LLAMA3.1_70B"}
-    results.append([row(1, status=Status.FAILED)])
-    results.append([row(1, source=Source.SIMULATED, environment=said)])
-    assert results.history() == [
-        Record(POINT.point_id, "measured", 1, 1, "failed", None, None, None),
-        Record(POINT.point_id, "simulated", 1, 1, "ok", "3", "0.12.0", "LLAMA3.1_70B"),
-    ]
+    failed = row(1, status=Status.FAILED, environment={"node": "n1"}, outcome={"failure_kind": "nccl"})
+    simulated = row(1, source=Source.SIMULATED, environment=said)
+    results.append([failed])
+    results.append([simulated])
+    first, second = results.history()
+    assert (first, second) == (Record.of(failed), Record.of(simulated))
+    assert (first.point_id, first.source, first.repeat, first.attempt) == (POINT.point_id, "measured", 1, 1)
+    assert (first.status, first.failure_kind, first.node, first.gpus_held) == ("failed", "nccl", "n1", 8)
+    assert first.gpu_hours == pytest.approx(0.8) and first.ended_at == BEGIN + timedelta(minutes=6)
+    assert (second.simulator_version, second.db_version, second.predicted_as) == ("3", "0.12.0", "LLAMA3.1_70B")
+
+
+def test_a_redo_that_was_killed_goes_on_and_another_begins_anew(results: Results) -> None:
+    results.append([row(1)])
+    assert results.begin_redo("all") == 1
+    results.append([row(2)])
+    assert results.begin_redo("all") == 1
+    assert results.begin_redo("failed") == 2
+    results.end_redo()
+    assert results.begin_redo("failed") == 2
+    assert results.begin_redo(None) == 2
+    results.append([row(3)])
+    assert results.begin_redo("failed") == 3
 
 
 def write_as(version: int, results: Results, change: Callable[[pa.Table], pa.Table]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -41,9 +41,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The deployment runs on `node`."""
+    """The deployment runs on `node`.
+
+    at: since when it holds the node's GPUs, where anybody pays for them.
+    """
 
     node: str
+    at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +93,24 @@ class PointFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The deployment is over; `message` and `kind` say why, if attempts without PointDone or PointFailed are left."""
+    """The deployment is over; `message` and `kind` say why, if attempts without PointDone or PointFailed are left.
+
+    at: when it gave its GPUs back; None is now.
+    """
 
     message: str = ""
     kind: str = "not_reached"
+    at: datetime | None = field(default=None, compare=False)
 
 
-Event = Waiting | Started | PointStarted | PointDone | PointFailed | Ended
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """Nobody can see the deployment any more, and it may still run: what it holds gets no row and is not begun anew."""
+
+    message: str
+
+
+Event = Waiting | Started | PointStarted | PointDone | PointFailed | Ended | Lost
 
 
 class Backend(Protocol):
@@ -110,7 +125,11 @@ class Backend(Protocol):
         ...
 
     def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
-        """Run the deployment and yield what happens to it, an Ended last."""
+        """Run the deployment and yield what happens to it, an Ended (or a Lost) last."""
+        ...
+
+    async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
+        """See to it that a deployment begins none of these attempts any more; what has begun ends as it would."""
         ...
 
     async def cancel(self, deployment_id: str) -> None:

@@ -1,7 +1,6 @@
 """The cluster as the gke backend needs it: requests with retries, watches that never end, logs that are followed.
 
-kubernetes.aio reads kubeconfig files, runs their plugins and makes the TLS context; objects stay plain JSON, because
-its typed models cost five times as much. One connection pool for all.
+Objects stay plain JSON, because kubernetes.aio's typed models cost five times as much. One connection pool for all.
 """
 
 from __future__ import annotations
@@ -9,35 +8,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
+import logging
 import random
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
+from sweep.backends.access import Access
 from sweep.errors import ClusterError, UsageError
 
 REQUEST_S = 30
 PATIENCE_S = 60.0
 """For how long a request is tried again when the server does not answer, is too busy or fails."""
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers after which the same request may succeed. 500 is also what a webhook that is down makes of every POST."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 WATCH_S = 290
 """A watch is ended by the server after so long, and goes on where it was."""
 SILENCE_S = 150
 """A watch without even a bookmark (one a minute) for so long is asked anew: its connection may be dead."""
-LONGEST_LINE_BYTES = 2**21
+LOG_SILENCE_S = 300
+"""A followed log that says nothing for so long is asked anew: its connection may be dead. Loading a model is silent."""
+LONGEST_LINE_BYTES, LONGEST_OBJECT_BYTES = 2**18, 2**24
 RENEW_BEFORE = timedelta(seconds=60)
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+MOST_REFUSALS = 3
+"""So often in a row credentials that were just read may be refused; then they are wrong."""
+
+log = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 """A Kubernetes object as the API server tells it."""
@@ -45,9 +46,13 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a watch tells: everything there is (`listed`), or one object that was added, changed or deleted."""
+    """What a watch tells: everything there is (`listed`), or one object that was added, changed or deleted.
+
+    version: how old a list is: an object of a higher resourceVersion is newer.
+    """
 
     listed: tuple[Object, ...] | None = None
+    version: int = 0
     object: Object | None = None
     deleted: bool = False
 
@@ -76,14 +81,15 @@ class Cluster:
     ahead_s: by how much our clock is ahead of the server's, by its first answer; it tells whole seconds.
     """
 
-    def __init__(self, access: _Access, namespace: str) -> None:
+    def __init__(self, access: Access, namespace: str) -> None:
         self.namespace = namespace
         self.requests = 0
         self.ahead_s: float | None = None
         self._access = access
         self._renewing = asyncio.Lock()
+        self._refusals = 0
         connector = aiohttp.TCPConnector(limit=0, ssl=access.tls)  # each followed log holds a connection
-        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=LONGEST_LINE_BYTES)
+        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18)
 
     @classmethod
     async def connect(cls, context: str | None = None, namespace: str | None = None) -> Self:
@@ -92,7 +98,7 @@ class Cluster:
         Raises:
             UsageError: there is no such context, or its plugin gives no token.
         """
-        access = await _Access.load(context)
+        access = await Access.load(context)
         return cls(access, namespace or access.namespace)
 
     async def close(self) -> None:
@@ -107,6 +113,7 @@ class Cluster:
         body: str | None = None,
         params: Mapping[str, str] | None = None,
         accept: str | None = None,
+        content_type: str = "application/json",
         patience_s: float = PATIENCE_S,
         trouble: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
@@ -126,24 +133,31 @@ class Cluster:
         while True:
             try:
                 timeout = aiohttp.ClientTimeout(REQUEST_S)
-                async with await self._send(method, path, params, body, timeout, accept) as answer:
+                async with await self._send(method, path, params, body, timeout, accept, content_type) as answer:
                     text = await answer.read()
                 if self.ahead_s is None:
                     self.ahead_s = _ahead_s(answer.headers.get("Date"))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 refused = ClusterError(f"{self._access.host} does not answer: {_said(error)}")
                 pause = pauses.next()
+            except ClusterError as error:  # no new token
+                refused, pause = error, pauses.next()
             else:
                 if answer.status < 300:
                     found: dict[str, Any] = json.loads(text) if text else {}
                     return found
-                if answer.status == 401 and not renewed:
-                    renewed = await self._renew()
-                    continue
                 refused = _refused(method, path, answer.status, text)
-                if answer.status not in RETRIED:
-                    raise refused
                 pause = pauses.next(answer.headers.get("Retry-After"))
+                if answer.status == 401 and not renewed:
+                    try:
+                        await self._renew()
+                    except ClusterError as error:
+                        refused = error
+                    else:
+                        renewed = True
+                        continue
+                elif not refused.is_passing:
+                    raise refused
             if time.monotonic() + pause > until:
                 raise refused
             if trouble is not None:
@@ -165,8 +179,8 @@ class Cluster:
             if version is None:
                 listed = await self.request("GET", path, params={"labelSelector": selector}, patience_s=float("inf"))
                 version = listed["metadata"]["resourceVersion"]
-                yield Change(listed=tuple(listed["items"]))
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                yield Change(listed=tuple(listed["items"]), version=version_of(listed))
+            try:
                 async for kind, told in self._watch_from(path, selector, version):
                     pauses = Pauses()
                     if kind == "ERROR":
@@ -175,6 +189,12 @@ class Cluster:
                     version = told["metadata"]["resourceVersion"]
                     if kind != "BOOKMARK":
                         yield Change(object=told, deleted=kind == "DELETED")
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                log.info("the watch of %s broke off: %s", path, _said(error))
+            except ClusterError as error:
+                if not error.is_passing:
+                    raise
+                log.info("the watch of %s: %s", path, error)
             await asyncio.sleep(pauses.next())
 
     async def _watch_from(self, path: str, selector: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
@@ -187,14 +207,15 @@ class Cluster:
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=SILENCE_S)
         async with self._stream(path, params, timeout) as answer:
-            if answer.status == 401:
-                await self._renew()
-            elif answer.status == 410:
+            if answer.status == 410:
                 yield "ERROR", {"code": 410}
-            elif answer.status >= 300 and answer.status not in RETRIED:
+            elif answer.status >= 300:
                 raise _refused("watch", path, answer.status, await answer.read())
-            elif answer.status < 300:
-                async for line in answer.content:
+            else:
+                async for line in _lines(answer.content, LONGEST_OBJECT_BYTES):
+                    if line is None:  # it is told again in the list
+                        yield "ERROR", {"code": 410}
+                        return
                     told = json.loads(line)
                     yield told["type"], told["object"]
 
@@ -203,7 +224,8 @@ class Cluster:
     ) -> AsyncIterator[LogLine]:
         """Tell the lines of a container's log; with `follow` until it ends or the connection breaks.
 
-        What the server says in place of a log that it cannot read has no time before it, and is passed over.
+        What the server says in place of a log that it cannot read has no time before it, and is passed over; so is a
+        line of megabytes (a progress bar). A stream that ends cleanly may go on: a kubelet or a tunnel was restarted.
 
         Args:
             since: second of a line; that line and others of its second are told again.
@@ -215,15 +237,15 @@ class Cluster:
         if since is not None:
             params["sinceTime"] = since
         path = f"/api/v1/namespaces/{{namespace}}/pods/{pod}/log"
-        timeout = aiohttp.ClientTimeout(total=None if follow else REQUEST_S, sock_connect=REQUEST_S)
+        timeout = aiohttp.ClientTimeout(
+            total=None if follow else REQUEST_S, sock_connect=REQUEST_S, sock_read=LOG_SILENCE_S if follow else None
+        )
         try:
             async with self._stream(path, params, timeout) as answer:
-                if answer.status == 401:
-                    await self._renew()
                 if answer.status >= 300:
                     raise _refused("read the log of", pod, answer.status, await answer.read())
-                async for raw in answer.content:
-                    if found := _LOG_LINE.match(raw.decode("utf-8", "replace")):
+                async for raw in _lines(answer.content, LONGEST_LINE_BYTES):
+                    if raw is not None and (found := _LOG_LINE.match(raw.decode("utf-8", "replace"))):
                         yield LogLine(time=found[1], text=found[2])
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ClusterError(f"the log of {pod} broke off: {_said(error)}") from error
@@ -235,6 +257,12 @@ class Cluster:
         """Open an answer that may be left before its end; its connection is dropped then, without TLS's farewell."""
         async with await self._send("GET", path, params, None, timeout) as answer:
             try:
+                if answer.status != 401:
+                    self._refusals = 0
+                elif self._refusals < MOST_REFUSALS:
+                    await self._renew()
+                    self._refusals += 1
+                    raise ClusterError("the credentials were refused and read anew")
                 yield answer
             finally:
                 if answer.connection is not None and answer.connection.transport is not None:
@@ -248,13 +276,14 @@ class Cluster:
         body: str | None,
         timeout: aiohttp.ClientTimeout,
         accept: str | None = None,
+        content_type: str = "application/json",
     ) -> Any:
         if self._access.expires and self._access.expires - datetime.now(UTC) < RENEW_BEFORE:
             await self._renew()
         self.requests += 1
         headers = await self._access.headers()
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         if accept is not None:
             headers["Accept"] = accept
         return self._session.request(
@@ -268,102 +297,39 @@ class Cluster:
             server_hostname=self._access.tls_server_name,
         )
 
-    async def _renew(self) -> bool:
-        """Read the credentials anew: tokens of GKE end after an hour."""
+    async def _renew(self) -> None:
+        """Read the credentials anew: tokens of GKE end after an hour.
+
+        Raises:
+            ClusterError: the plugin gives none now, which may pass.
+        """
         before = self._access
         async with self._renewing:
             if self._access is before:  # else another request has done it
-                self._access = await _Access.load(before.context)
-        return True
+                try:
+                    self._access = await Access.load(before.context)
+                except UsageError as error:
+                    raise ClusterError(f"no new credentials: {error}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Access:
-    """How to talk to an API server, as kubernetes.aio read it."""
-
-    context: str | None
-    host: str
-    namespace: str
-    tls: ssl.SSLContext
-    proxy: str | None
-    tls_server_name: str | None
-    configuration: Any
-    expires: datetime | None
-
-    @classmethod
-    async def load(cls, context: str | None) -> _Access:
-        from kubernetes.aio import client, config
-        from kubernetes.aio.client.rest import RESTClientObject
-
-        configuration = client.Configuration()
-        namespace: str | None
-        expires = None
-        try:
-            if context is None and not _kubeconfig() and (SERVICE_ACCOUNT / "token").exists():
-                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
-                namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
-            elif not _kubeconfig():
-                raise ValueError("there is no kubeconfig file")
-            else:
-                loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=_kubeconfig(), context=context, client_configuration=configuration, persist_config=False
-                )
-                said = loader.current_context["context"]
-                namespace, expires = said.get("namespace"), getattr(loader, "exec_plugin_expiry", None)
-                _expect_token(loader, configuration)
-            tls = RESTClientObject(configuration).ssl_context
-        except (config.ConfigException, OSError, KeyError, TypeError, ValueError) as error:
-            which = f"kubectl context {context}" if context else "the current kubectl context"
-            raise UsageError(
-                f"{which} cannot be used: {_said(error)} (kubectl config get-contexts lists them; gcloud container"
-                " clusters get-credentials CLUSTER --location LOCATION makes one)"
-            ) from error
-        return cls(
-            context=context,
-            host=configuration.host,
-            namespace=namespace or "default",
-            tls=tls,
-            proxy=configuration.proxy,
-            tls_server_name=configuration.tls_server_name,
-            configuration=configuration,
-            expires=expires,
-        )
-
-    async def headers(self) -> dict[str, str]:
-        token = await self.configuration.get_api_key_with_prefix("BearerToken")
-        return {"Authorization": token} if token else {}
+async def _lines(content: aiohttp.StreamReader, longest: int) -> AsyncIterator[bytes | None]:
+    """Tell the lines of a stream, and None for one that is too long; aiohttp's own reader would end there."""
+    rest, too_long = b"", False
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield None if too_long else line
+            too_long = False
+        if len(rest) > longest:
+            rest, too_long = b"", True
+    if rest and not too_long:
+        yield rest
 
 
-def default_namespace(context: str | None) -> str:
-    """Return the namespace of a kubectl context, `default` where there is none: `render` needs no cluster."""
-    import yaml
-
-    if context is None and not _kubeconfig() and (SERVICE_ACCOUNT / "namespace").exists():
-        return (SERVICE_ACCOUNT / "namespace").read_text().strip()
-    current = context
-    contexts: dict[str, dict[str, Any]] = {}
-    for file in (_kubeconfig() or "").split(os.pathsep):
-        try:
-            said = yaml.safe_load(Path(file).read_text()) if file else None
-        except (OSError, yaml.YAMLError):
-            continue
-        if isinstance(said, dict):
-            current = current or said.get("current-context")
-            contexts |= {c["name"]: c.get("context") or {} for c in said.get("contexts") or () if "name" in c}
-    return str(contexts.get(str(current), {}).get("namespace") or "default")
-
-
-def _kubeconfig() -> str | None:
-    """Return the files of kubectl's configuration, None where there are none."""
-    said = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    return os.pathsep.join(file for file in said.split(os.pathsep) if file and Path(file).exists()) or None
-
-
-def _expect_token(loader: Any, configuration: Any) -> None:
-    """Tell of a plugin that failed: kubernetes.aio only logs it and goes on without a token."""
-    user = loader._user  # kubernetes.aio.config.refresh_token reads it there too
-    if user is not None and "exec" in user and not (configuration.api_key or configuration.cert_file):
-        raise ValueError(f"its plugin {user['exec']['command']} gives no token; run it by hand to see why")
+def version_of(thing: Object) -> int:
+    """Return the resourceVersion of an object or a list; Kubernetes counts them up in one sequence."""
+    said = str(thing["metadata"].get("resourceVersion") or "")
+    return int(said) if said.isdecimal() else 0
 
 
 @dataclass(slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from sweep import predict, simulate
-from sweep.backends import Ended, Event, PointDone, PointFailed, PointStarted, Started
+from sweep.backends import AttemptKey, Ended, Event, PointDone, PointFailed, PointStarted, Started
 from sweep.errors import Infeasible, NoPrediction
 from sweep.plan import Attempt, Deployment
 from sweep.table import Source, Status
@@ -22,6 +22,7 @@ class Simulated:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._cancelled: set[str] = set()
+        self._stopped: dict[str, Collection[AttemptKey]] = {}
         self._versions = {
             "simulator_version": simulate.SIMULATOR_VERSION,
             "db_version": predict.database_version(),
@@ -33,8 +34,10 @@ class Simulated:
         for attempt in deployment.attempts:
             await asyncio.sleep(0)  # between points the actor answers polls
             if deployment.deployment_id in self._cancelled:
-                yield Ended(message="cancelled")
+                yield Ended(message="cancelled", kind="cancelled")
                 return
+            if attempt.key in self._stopped.get(deployment.deployment_id, ()):
+                continue
             yield PointStarted(key=attempt.key)
             yield self._measure(attempt, deployment)
         yield Ended()
@@ -42,6 +45,10 @@ class Simulated:
     async def cancel(self, deployment_id: str) -> None:
         """End a deployment after its current point."""
         self._cancelled.add(deployment_id)
+
+    async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
+        """Leave these attempts out."""
+        self._stopped[deployment_id] = keys
 
     def _measure(self, attempt: Attempt, deployment: Deployment) -> Event:
         started_at = datetime.now(UTC)

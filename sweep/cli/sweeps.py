@@ -7,8 +7,9 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from sweep.cli.exits import Exit
 from sweep.errors import UsageError
 
 if TYPE_CHECKING:
+    from sweep.backends import AttemptKey
+    from sweep.backends.gke import Live
     from sweep.config import SweepConfig
     from sweep.driver import RayStart
+    from sweep.driver.steering import Steering
     from sweep.matrix import Expansion
-    from sweep.plan import Held, Plan
+    from sweep.plan import Plan
     from sweep.point import Model
-    from sweep.table import Results, Source
+    from sweep.table import Record, Results, Source
 
 HYDRA_ANSWERS = (
     "--help",
@@ -57,45 +61,68 @@ def run(arguments: list[str]) -> int:
         with results.lock():
             if not results.sweep_file.exists() and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
-            sweep_id = results.open_or_create()
-            held, nodes = cluster.take_stock(cfg, sweep_id), cluster.nodes_by_quota(cfg)
-            job = _job(cfg, grown, results, sweep_id, held=held, nodes=nodes)
-            if job.plan.attempts:
-                _carry(cfg, job, results, ray)
-            else:
-                told = f"all {len(job.plan.points):,} points have their row; nothing to do"
-                print(f"{cfg.name}: {told}", file=sys.stderr)
+            results.open_or_create()
+            held, nodes = cluster.take_stock(cfg, results.sweep_id), cluster.nodes_by_quota(cfg)
+            job = _job(cfg, grown, results, held=held, nodes=nodes, redo_since=results.begin_redo(cfg.run.redo))
+            left = _carry(cfg, job, results, ray)
     finally:
         ray.close()
+    if left:
+        print(f"{cfg.name}: {left}", file=sys.stderr)
+        return Exit.OK
     frame = results.load()
     summary.print_result(frame, job.plan, results.folder)
     return Exit.OK if _complete(frame, job) else Exit.INCOMPLETE
 
 
-def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> None:
+def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
+    """Carry what is to do to its end; return what runs on without us, where that was asked for."""
     from sweep import backends, cluster, driver, progress, summary
 
-    deployments = cluster.with_objects(cfg, job.plan)
-    _expect_ready(cfg, [text for deployment in deployments for text in deployment.objects[:1]])
     recorder = driver.Recorder(
         results=results,
-        sweep_id=job.sweep_id,
+        sweep_id=results.sweep_id,
         backend=cfg.backend,
         source=job.source,
         config_hash=results.write_config(dict(cfg.resolved) | {"pruned": summary.pruned_as_data(job.plan)}),
+        price_usd_per_gpu_hour=cfg.price_per_gpu_hour,
     )
-    ray.begin(cfg.ray.address)
-    with progress.Progress(name=cfg.name, total=len(job.plan.attempts), source=job.source) as watcher:
-        driver.run(
-            deployments,
-            recorder=recorder,
-            backend_config=cfg.backend_config,
-            ray=ray,
-            actors=job.actors,
-            in_process=backends.find(cfg.backend).in_process,
-            watcher=watcher,
-            cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
-        )
+    if not job.plan.attempts:
+        results.append([recorder.skipped(*skip) for skip in job.steering.step(()).skip])
+        print(f"{cfg.name}: {summary.nothing_to_do(job.plan)}", file=sys.stderr)
+        return ""
+    deployments, submitted = list(job.plan.deployments), 0
+    new = deployments[job.plan.adopted :]
+    if new:
+        dressed = cluster.dress(cfg, new, job.steering.avoid(attempt for d in new for attempt in d.attempts))
+        _expect_ready(cfg, [text for deployment in dressed for text in deployment.objects[:1]])
+        deployments[job.plan.adopted :] = dressed
+    if cfg.run.detach:
+        submitted = cluster.submit(cfg, deployments[job.plan.adopted :])
+        deployments = [deployment for deployment in deployments if deployment.deployment_id in job.ended]
+    if deployments:
+        ray.begin(cfg.ray.address)
+        to_do = sum(len(deployment.attempts) for deployment in deployments)
+        with progress.Progress(name=cfg.name, total=to_do, source=job.source) as watcher:
+            driver.run(
+                deployments,
+                steering=job.steering,
+                recorder=recorder,
+                backend_config=cfg.backend_config,
+                ray=ray,
+                actors=job.actors,
+                in_process=backends.find(cfg.backend).in_process,
+                watcher=watcher,
+                needless=job.needless,
+                cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
+                follow_up=not cfg.run.detach,
+            )
+    running = job.plan.adopted - len(deployments) + submitted
+    if cfg.run.detach and running:
+        return f"{running} deployments run on without us ({submitted} new); the same command collects what they measure"
+    if job.steering.has_done_all:
+        results.end_redo()
+    return ""
 
 
 def _expect_ready(cfg: SweepConfig, jobs: Sequence[str]) -> None:
@@ -120,7 +147,7 @@ def plan(arguments: list[str]) -> int:
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results, _sweep_id(results))
+    job = _job(cfg, _expand(cfg), results)
     if as_json:
         print(json.dumps(summary.plan_as_data(job.plan)))
     else:
@@ -141,7 +168,7 @@ def render(arguments: list[str]) -> int:
     if folder is None:
         raise UsageError("render where? for example: python -m sweep render +experiment=smoke backend=gke --out DIR")
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results, _sweep_id(results))
+    job = _job(cfg, _expand(cfg), results)
     written = cluster.write_manifests(cfg, job.plan, Path(folder))
     print(f"{len(written)} deployments written to {folder}; nothing was asked of a cluster", file=sys.stderr)
     return Exit.OK
@@ -150,7 +177,6 @@ def render(arguments: list[str]) -> int:
 def doctor(arguments: list[str]) -> int:
     """Print what is missing before a run, and what mends it."""
     from sweep import cluster, composition, plan, predict
-    from sweep.backends import find
 
     as_json = "--json" in arguments
     cfg = composition.read([argument for argument in arguments if argument != "--json"])
@@ -166,7 +192,7 @@ def doctor(arguments: list[str]) -> int:
 
     found, job = [], None
     try:
-        job = cluster.one_job(cfg, plan.make(grown, sweep_id="not-yet", source=find(cfg.backend).source))
+        job = cluster.one_job(cfg, plan.make(grown, sweep_id=NOT_YET))
     except UsageError as error:
         if shutil.which("helm"):  # else that is told anyway
             found.append(Finding(name="chart", level=Level.ERROR, message=str(error)))
@@ -181,19 +207,26 @@ def doctor(arguments: list[str]) -> int:
 
 
 def gc(arguments: list[str]) -> int:
-    """Delete what this sweep left on the cluster."""
+    """Delete what this sweep, or one person, left on the cluster."""
     from sweep import cluster, composition
 
-    cfg = composition.read(arguments)
+    owner, rest = _take_option(arguments, "--owner")
+    cfg = composition.read(rest)
     if cfg is None:
         return Exit.OK
+    if any(argument.startswith("--owner") for argument in arguments) and (not owner or "=" in owner):
+        raise UsageError("gc of whom? for example: python -m sweep gc backend=gke --owner alice")
     results = _results(cfg)
-    if not results.sweep_file.exists():
-        raise UsageError(f"{results.folder} holds no sweep, so nothing of it can be on a cluster")
-    deleted = cluster.remove(cfg, results.sweep_id)
+    if owner is None and not results.sweep_file.exists():
+        raise UsageError(
+            f"{results.folder} holds no sweep, so nothing of it can be on a cluster (--owner NAME deletes all of a"
+            " person's)"
+        )
+    deleted = cluster.remove_of(cfg, owner) if owner is not None else cluster.remove(cfg, results.sweep_id)
     for name in deleted:
         print(name)
-    print(f"{len(deleted)} Jobs of {cfg.name} ({results.sweep_id}) deleted, with pods and ConfigMaps", file=sys.stderr)
+    whose = f"owner {owner}" if owner is not None else f"{cfg.name} ({results.sweep_id})"
+    print(f"{len(deleted)} Jobs of {whose} deleted, with pods and ConfigMaps", file=sys.stderr)
     return Exit.OK
 
 
@@ -219,15 +252,16 @@ def status(arguments: list[str]) -> int:
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
-    sweep_id = _sweep_id(results)
     try:
-        live = cluster.look(cfg, sweep_id) if results.sweep_file.exists() else ()
+        live = cluster.look(cfg, results.sweep_id) if results.sweep_file.exists() else ()
         trouble = None
     except UsageError as error:
         live, trouble = (), error
-    job = _job(cfg, _expand(cfg), results, sweep_id, held=live)
+    job = _job(cfg, _expand(cfg), results, held=live)
     frame = results.load() if results.table_dir.is_dir() else None
     summary.print_status(job.plan, frame, holder=results.holder(), folder=results.folder)
+    for line in summary.quarantine_lines(job.steering.quarantined()):
+        print(line)
     if live:
         summary.print_live(live, job.plan, results_uri=cluster.results_uri(cfg))
     if trouble is not None:
@@ -237,10 +271,18 @@ def status(arguments: list[str]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
+    """What is to do, and who decides how it goes on.
+
+    needless: attempts that exist on the cluster and nobody wants, by deployment_id.
+    ended: the deployments there that are over and only to be collected.
+    """
+
     plan: Plan
-    sweep_id: str
+    steering: Steering
     source: Source
     actors: int
+    needless: Mapping[str, Sequence[AttemptKey]]
+    ended: frozenset[str]
 
 
 def _results(cfg: SweepConfig) -> Results:
@@ -269,40 +311,75 @@ def _job(
     cfg: SweepConfig,
     grown: list[tuple[Model, Expansion]],
     results: Results,
-    sweep_id: str,
-    held: Sequence[Held] = (),
+    *,
+    held: Sequence[Live] = (),
     nodes: int | None = None,
+    redo_since: int | None = None,
 ) -> _Job:
     """Plan what is not in the table yet.
 
     held: what exists on the cluster, and is taken over.
     nodes: over how many to spread where the configuration does not say.
+    redo_since: rows from this one on are of the `run.redo` that goes on; None: it begins now.
     """
-    from sweep import backends, plan, predict, simulate
+    from sweep import backends, cluster
+    from sweep.driver.steering import Rules, Steering
+    from sweep.limits import Limits, deadline_of
+    from sweep.retry import Redo
     from sweep.table import Source
 
     backend = backends.find(cfg.backend)
-    source = backend.source
     actors = cfg.ray.actors or ((os.cpu_count() or 1) if backend.in_process else 1)
-    history = results.history()
-    if cfg.backend == "simulated":
-        current = (simulate.SIMULATOR_VERSION, predict.database_version())
-        history = [record for record in history if (record.simulator_version, record.db_version) == current]
-    made = plan.make(
-        grown,
-        sweep_id=sweep_id,
-        history=history,
-        source=source,
-        repeats=cfg.run.repeats,
-        nodes=cfg.run.nodes or (actors if source == Source.SIMULATED else nodes or 1),
-        max_points_per_deployment=cfg.run.max_points_per_deployment,
-        held=held,
+    rows = results.history()
+    records = _current(cfg, rows)
+    now = datetime.now(UTC)
+    steering = Steering(
+        expansions=grown,
+        sweep_id=results.sweep_id if results.sweep_file.exists() else NOT_YET,
+        source=backend.source,
+        rules=Rules(
+            nodes=cfg.run.nodes or (actors if backend.source == Source.SIMULATED else nodes or 1),
+            repeats=cfg.run.repeats,
+            max_points=cfg.run.max_points_per_deployment,
+            max_deployments=cfg.run.max_deployments,
+            canary=cfg.run.canary,
+            retry=cfg.run.retry,
+            quarantine=cfg.run.quarantine,
+            limits=Limits(
+                budget=cfg.run.budget,
+                price=cfg.price_per_gpu_hour,
+                deadline=deadline_of(cfg.run.deadline, now) if cfg.run.deadline else None,
+                max_failures=cfg.run.max_failures,
+            ),
+        ),
+        records=records,
+        redo=Redo.of(cfg.run.redo, len(_current(cfg, rows[:redo_since]))) if cfg.run.redo else None,
+        dress=lambda deployments, avoid: cluster.dress(cfg, deployments, avoid),
     )
-    return _Job(plan=made, sweep_id=sweep_id, source=source, actors=actors)
+    made = steering.plan_beside(held)
+    known = {(record.point_id, record.repeat, record.attempt) for record in records}
+    return _Job(
+        plan=made,
+        steering=steering,
+        source=backend.source,
+        actors=actors,
+        needless={name: [key for key in keys if key not in known] for name, keys in made.needless.items()},
+        ended=frozenset(live.deployment_id for live in held if live.standing.ended),
+    )
 
 
-def _sweep_id(results: Results) -> str:
-    return results.sweep_id if results.sweep_file.exists() else "not-yet"
+def _current(cfg: SweepConfig, rows: Sequence[Record]) -> list[Record]:
+    """Return the rows that count: of simulated ones those of the simulator and database that are there now."""
+    if cfg.backend != "simulated":
+        return list(rows)
+    from sweep import predict, simulate
+
+    current = (simulate.SIMULATOR_VERSION, predict.database_version())
+    return [row for row in rows if row.status == "skipped" or (row.simulator_version, row.db_version) == current]
+
+
+NOT_YET = "not-yet"
+"""Stands for the sweep's id where there is none, in what only shows what would be."""
 
 
 def _complete(frame: Any, job: _Job) -> bool:

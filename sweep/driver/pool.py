@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import traceback
 from collections import deque
@@ -12,9 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweep import backends
-from sweep.backends import Ended, Event, PointFailed, PointStarted
+from sweep.backends import AttemptKey, Ended, Event, Lost, PointFailed, PointStarted
 from sweep.plan import Deployment
 from sweep.table import Status
+
+log = logging.getLogger(__name__)
 
 GATHER_S, GATHER_ELSEWHERE_S = 0.1, 0.5
 """How long a poll that has something waits for more: each batch becomes one file. Where the work is done elsewhere,
@@ -33,12 +36,18 @@ class Pool:
         self._gather_s = GATHER_S if self._backend.in_process else GATHER_ELSEWHERE_S
         self._life = secrets.token_hex(4)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stops: dict[str, tuple[frozenset[AttemptKey], asyncio.Task[None]]] = {}
         self._events: deque[Numbered] = deque()
         self._number = 0
         self._news = asyncio.Event()
 
     async def poll(
-        self, life: str | None, acknowledged: int, deployments: Sequence[Deployment], wait_s: float
+        self,
+        life: str | None,
+        acknowledged: int,
+        deployments: Sequence[Deployment],
+        wait_s: float,
+        stops: Mapping[str, Sequence[AttemptKey]] | None = None,
     ) -> tuple[str, list[Numbered]]:
         """Begin deployments, forget acknowledged events and return the others, as soon as there are any.
 
@@ -50,10 +59,13 @@ class Pool:
             acknowledged: the number up to which events are forgotten.
             deployments: what is to be carried; the same one twice is begun once.
             wait_s: how long to wait for the first event.
+            stops: attempts that are not to begin any more, by deployment; all of them each time.
         """
         for deployment in deployments:
             if deployment.deployment_id not in self._tasks:
                 self._tasks[deployment.deployment_id] = asyncio.create_task(self._carry(deployment))
+        for deployment_id, keys in (stops or {}).items():
+            self._stop(deployment_id, frozenset(keys))
         while life == self._life and self._events and self._events[0][0] <= acknowledged:
             self._events.popleft()
         if not self._events:
@@ -67,6 +79,18 @@ class Pool:
         """End every deployment that runs; nothing of them is left behind."""
         await asyncio.gather(*(self._backend.cancel(name) for name, task in self._tasks.items() if not task.done()))
 
+    def _stop(self, deployment_id: str, keys: frozenset[AttemptKey]) -> None:
+        """Tell the backend what is not to begin; once for the same keys, and again after it failed."""
+        told, telling = self._stops.get(deployment_id, (None, None))
+        if telling is not None and not telling.done():
+            return
+        failed = telling is not None and not telling.cancelled() and telling.exception() is not None
+        if told != keys or failed:
+            if failed and telling is not None:
+                log.warning("deployment %s could not be told to stop: %s", deployment_id, telling.exception())
+            task = asyncio.create_task(self._backend.stop(deployment_id, keys))
+            self._stops[deployment_id] = keys, task
+
     async def _carry(self, deployment: Deployment) -> None:
         current, begun = None, datetime.now(UTC)
         try:
@@ -74,7 +98,7 @@ class Pool:
                 if isinstance(event, PointStarted):
                     current, begun = event.key, datetime.now(UTC)
                 self._tell(deployment, event)
-                if isinstance(event, Ended):
+                if isinstance(event, (Ended, Lost)):
                     return
             self._tell(deployment, Ended(message="the backend stopped without saying why"))
         except (

@@ -150,12 +150,14 @@ def _hush() -> None:
 
 
 PREFIX = "sweep-ray-"
+LONGEST_BASE = 16
+"""Characters: a socket's path has 107 bytes, and Ray puts up to 91 behind the base."""
 
 
 def _own_folder() -> Path:
     """Make a folder that is short (socket paths have 107 bytes) and carries our process id; clear those of the dead."""
     base = Path(tempfile.gettempdir())
-    if len(str(base)) > 30:
+    if len(str(base)) > LONGEST_BASE:
         base = Path("/tmp")
     for old in base.glob(f"{PREFIX}*"):
         pid = old.name.removeprefix(PREFIX).split("-")[0]

@@ -26,7 +26,22 @@ class Policy(StrEnum):
     RETRY_ELSEWHERE = "again, on another node"
     RETRY_LATER = "again, later"
     DO_NOT_RETRY = "not again"
+    NEXT_RUN = "not again by this run, but by the next"
     SKIP_LARGER = "not again, nor points that need at least as much"
+    STOP_ENGINE = "not again, nor other points of its engine"
+    STOP_MODEL = "not again, nor other points of its model"
+
+
+class Skip(StrEnum):
+    """Why no attempt was made."""
+
+    NEEDS_MORE = "needs_more"
+    ENGINE = "engine_refused"
+    MODEL = "model_refused"
+    BUDGET = "budget"
+    DEADLINE = "deadline"
+    CANARY = "canary"
+    FAILURES = "many_failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +102,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "invalid_config": Kind(
         meaning="TensorRT-LLM refuses the configuration: an engine key, a value, the KV dtype or the MoE mapping",
-        policy=Policy.DO_NOT_RETRY,
+        policy=Policy.STOP_ENGINE,
         log=(
             r"Extra inputs are not permitted|\[type=\w+, input_value=",
             r"Overriding KV cache quantization with an invalid type",
@@ -101,7 +116,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "usage": Kind(
         meaning="the command line is refused: an option that this version does not know, a file that is not there",
-        policy=Policy.DO_NOT_RETRY,
+        policy=Policy.STOP_ENGINE,
         log=(
             r"\bNo such (?:option|command)\b",
             r"^(?:Error: )?Invalid value(?: for|:)",
@@ -115,7 +130,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "hf_not_found": Kind(  # before hf_auth: without a token the answer to a model that does not exist is 401
         meaning="Hugging Face has no such model, revision or file",
-        policy=Policy.DO_NOT_RETRY,
+        policy=Policy.STOP_MODEL,
         log=(
             r"is not a local folder and is not a valid model identifier",
             r"\b(?:Repository|Revision|Entry)NotFoundError\b",
@@ -124,7 +139,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "hf_auth": Kind(
         meaning="Hugging Face refuses: the model is gated, or the token is missing or wrong",
-        policy=Policy.DO_NOT_RETRY,
+        policy=Policy.STOP_MODEL,
         log=(
             r"[Cc]annot access gated repo",
             r"\bGatedRepoError\b|trying to access a gated repo",
@@ -154,7 +169,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "image_pull": Kind(  # before timeout: a pull can fail with DeadlineExceeded
         meaning="the image cannot be pulled",
-        policy=Policy.RETRY_LATER,
+        policy=Policy.RETRY_ELSEWHERE,
         state=(
             r"ImagePull|ErrImage|ImageInspectError|InvalidImageName|[Ff]ailed to pull|manifest unknown|pull access",
         ),
@@ -199,6 +214,7 @@ KINDS: Mapping[str, Kind] = {
             r"ZONE_RESOURCE_POOL_EXHAUSTED|(?i:stockout)|out\.of\.resources|does not have enough resources",
             r"Inadmissible|couldn't assign flavors|unavailable in ClusterQueue|Queue \S+ (?:is inactive|doesn't exist)",
             r"\bInsufficient [\w./-]+|FailedScheduling|Unschedulable",
+            r"its queue has not taken notice",
         ),
     ),
     "interrupted": Kind(
@@ -243,14 +259,31 @@ KINDS: Mapping[str, Kind] = {
         meaning="there is a report, but it is not of this point or not to be trusted; failure_message has every reason",
         policy=Policy.DO_NOT_RETRY,
     ),
-    "worker_died": Kind(meaning="the process that carried the point died at it twice", policy=Policy.DO_NOT_RETRY),
+    "worker_died": Kind(meaning="the process that carried the point died at it twice", policy=Policy.NEXT_RUN),
     "not_reached": Kind(meaning="its deployment ended before this point", policy=Policy.RETRY_LATER),
+    "no_result": Kind(
+        meaning="its pod ended well, and neither its log nor a results volume has its result",
+        policy=Policy.RETRY_LATER,
+    ),
+    "no_other_node": Kind(meaning="no node is left beside those that are avoided", policy=Policy.RETRY_LATER),
     "cancelled": Kind(
         meaning="the sweep, or its Job, was ended while it ran",
         policy=Policy.RETRY_LATER,
         state=(r"\bthe Job (?:is gone|was deleted)\b",),
     ),
-    "backend_error": Kind(meaning="the backend itself failed", policy=Policy.DO_NOT_RETRY),
+    "backend_error": Kind(meaning="the backend itself failed", policy=Policy.NEXT_RUN),
+    **{
+        kind.value: Kind(meaning=f"not attempted: {meaning}", policy=Policy.DO_NOT_RETRY)
+        for kind, meaning in {
+            Skip.NEEDS_MORE: "it needs at least as much memory as a point that ran out of it",
+            Skip.ENGINE: "the configuration of another point of its engine was refused",
+            Skip.MODEL: "the weights of another point of its model could not be fetched",
+            Skip.BUDGET: "the budget in GPU-hours or USD was spent",
+            Skip.DEADLINE: "the deadline had come",
+            Skip.CANARY: "the first point, which is measured alone, failed",
+            Skip.FAILURES: "too many points had failed in one way",
+        }.items()
+    },
     "does_not_fit": Kind(meaning="predicted: it cannot run on these GPUs", policy=Policy.SKIP_LARGER),
     "no_prediction": Kind(meaning="the operator database has no data near it", policy=Policy.DO_NOT_RETRY),
 }

@@ -82,7 +82,7 @@ class Outcome:
 def make_row(
     *,
     sweep_id: str,
-    deployment: Deployment,
+    deployment: Deployment | None,
     attempt: Attempt,
     outcome: Outcome,
     source: Source,
@@ -100,6 +100,7 @@ def make_row(
     null: by nearest rank they are the maximum.
 
     Args:
+        deployment: None where none was made for it.
         started_at, ended_at: with a time zone.
         environment: provenance, times, power and prediction; the names are columns (`schema.ENVIRONMENT`).
 
@@ -120,7 +121,7 @@ def make_row(
         sweep_id=sweep_id,
         point_id=attempt.point_id,
         engine_id=point.engine_id,
-        deployment_id=deployment.deployment_id,
+        deployment_id=None if deployment is None else deployment.deployment_id,
         repeat=attempt.repeat,
         attempt=0 if outcome.status in (Status.SKIPPED, Status.INFEASIBLE) else attempt.number,
         source=source.value,
@@ -128,7 +129,7 @@ def make_row(
         started_at=started_at,
         ended_at=ended_at,
         gpus_used=point.gpus,
-        gpus_held=deployment.gpus_held,
+        gpus_held=None if deployment is None else deployment.gpus_held,
         config_hash=config_hash or row["config_hash"],
         log_path=log_path,
     )

@@ -5,6 +5,7 @@
         table/part-*.parquet        immutable parts, in the order of their names
         configs/HASH.yaml           the resolved configurations
         raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt, requests.json
+        redo.json                   a `run.redo` that has begun and not ended
         run.lock                    one writer
 
 What readers may rely on, at any moment, also while a writer is killed: each part is complete, and once a part is
@@ -68,6 +69,18 @@ class Record(NamedTuple):
     simulator_version: str | None
     db_version: str | None
     predicted_as: str | None
+    failure_kind: str | None
+    node: str | None
+    deployment_id: str | None
+    ended_at: datetime | None
+    gpu_hours: float | None
+    gpus_held: int | None
+    bench_s: float | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Record:
+        """Return what is asked of a row that was just written."""
+        return cls(*(row[name] for name in cls._fields))
 
 
 class Results:
@@ -134,6 +147,38 @@ class Results:
             ) from None
         refuse_newer(version, self.sweep_file)
         return sweep_id
+
+    def begin_redo(self, said: str | None) -> int:
+        """Return how many rows there were when this `run.redo` began: now, or when a command that was killed began it.
+
+        None says that nothing is to be measured again, which ends one that was left.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        rows = len(self.history())
+        if said is None:
+            self.end_redo()
+            return rows
+        if self._redo_file.exists():
+            with telling("read", self._redo_file), contextlib.suppress(ValueError, KeyError, TypeError):
+                begun = json.loads(self._redo_file.read_text())
+                if begun["said"] == said:
+                    return int(begun["rows"])
+        with telling("write", self._redo_file):
+            made = self._temporary(self.folder)
+            made.write_text(json.dumps({"said": said, "rows": rows}))
+            os.replace(made, self._redo_file)
+        return rows
+
+    def end_redo(self) -> None:
+        """Take note that all was measured again."""
+        with telling("remove", self._redo_file):
+            self._redo_file.unlink(missing_ok=True)
+
+    @property
+    def _redo_file(self) -> Path:
+        return self.folder / "redo.json"
 
     def _create(self) -> None:
         if not self.sweep_file.exists():

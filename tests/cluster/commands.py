@@ -49,7 +49,8 @@ class Line:
         assert cfg is not None
         sweep_id = Results(cfg.folder).open_or_create()
         grown = [(p.model, matrix.expand(p.matrix, p.settings, p.model, predict.too_big)) for p in cfg.parts]
-        return plan.make(grown, sweep_id=sweep_id, source="measured", nodes=cfg.run.nodes or 1)
+        most = cfg.run.max_points_per_deployment
+        return plan.make(grown, sweep_id=sweep_id, nodes=cfg.run.nodes or 1, max_points_per_deployment=most)
 
     def deployments(self) -> list[Deployment]:
         return list(self.plan().deployments)

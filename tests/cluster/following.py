@@ -25,7 +25,7 @@ DEADLINE_S = 120
 def planned(points: int, nodes: int = 1, sweep_id: str = SWEEP) -> list[plan.Deployment]:
     settings = CHECKED | {"model": LLAMA.id, "isl": 16, "osl": 8, "num_requests": 8}
     grown = expand({"grid": {"concurrency": list(range(1, points + 1))}}, settings, LLAMA)
-    return list(plan.make([(LLAMA, grown)], sweep_id=sweep_id, source="measured", nodes=nodes).deployments)
+    return list(plan.make([(LLAMA, grown)], sweep_id=sweep_id, nodes=nodes).deployments)
 
 
 def with_objects(

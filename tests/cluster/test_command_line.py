@@ -147,7 +147,7 @@ def test_what_render_writes_is_what_a_run_creates(cluster: Cluster, namespace: s
         line.run()
     cfg = composition.read(line.given)
     assert cfg is not None
-    (created,) = clusters.with_objects(cfg, line.plan())
+    (created,) = clusters.dress(cfg, line.plan().deployments)
     folder = tmp_path / "out" / job_name(deployments[0].deployment_id)
     written = [yaml.safe_load((folder / file).read_text()) for file in ("job.yaml", "configmap.yaml")]
     assert [json.loads(text) for text in created.objects] == written

@@ -56,7 +56,8 @@ def test_what_is_created_is_what_helm_rendered_and_the_job_owns_its_files(cluste
 
 
 def test_two_hundred_deployments_at_once_cost_few_requests(cluster: Cluster, namespace: str) -> None:
-    deployments, config = with_objects(planned(200, nodes=200), namespace, run="300ms")
+    notes = {"fake.test/start": "2s"}  # so that every log is there before its pod runs, as with a real kubelet
+    deployments, config = with_objects(planned(200, nodes=200), namespace, run="300ms", podAnnotations=notes)
     assert len(deployments) == 200
     counted: list[int] = []
     with Logs(cluster, namespace, deployments):

@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep.backends import Ended, Event, PointDone, PointFailed, PointStarted, Started
+from sweep.backends import AttemptKey, Ended, Event, PointDone, PointFailed, PointStarted, Started
 from sweep.plan import Deployment
 from sweep.simulate import simulate
 from sweep.table import Source, Status
@@ -52,9 +52,9 @@ class Standin:
 
     At the concurrency given by one of these keys it misbehaves: `raise_at`, `cancel_at` (raises what asyncio raises in
     a cancelled task), `exit_at` (SystemExit), `lie_at` (a report cut in half), `end_at` (the deployment ends early),
-    `fail_at`, `kill_at` (its own process, each time), `kill_once_at` (only while the file `marker` does not exist),
-    `block_at` (never answers again), `lock_at` (tells what cannot be sent to another process), and `nonsense_at` (tells
-    NONSENSE[nonsense]).
+    `fail_at` (in the way of `kind`, on `node`), `kill_at` (its own process, each time), `kill_once_at`, `block_at`
+    (never answers again), `lock_at` (tells what cannot be sent to another process), and `nonsense_at` (tells
+    NONSENSE[nonsense]). With a `marker`, `fail_at` and `kill_once_at` do so only while that file does not exist.
     """
 
     source: ClassVar[Source] = Source.MEASURED
@@ -65,6 +65,7 @@ class Standin:
             raise ValueError("the backend cannot be made")
         self.config = config
         self.cancelled = False
+        self.stopped: dict[str, Collection[AttemptKey]] = {}
 
     async def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
         yield Started(node="standin")
@@ -72,6 +73,8 @@ class Standin:
             await asyncio.sleep(float(self.config.get("seconds", 0)))
             if self.cancelled:
                 return
+            if attempt.key in self.stopped.get(deployment.deployment_id, ()):
+                continue
             begun = datetime.now(UTC)
             yield PointStarted(key=attempt.key)
             faults = {k for k, v in self.config.items() if k.endswith("_at") and v == attempt.point.concurrency}
@@ -84,7 +87,7 @@ class Standin:
             if "block_at" in faults:
                 time.sleep(600)
             if "end_at" in faults:
-                yield Ended(message="the node went away")
+                yield Ended(message="the node went away", kind="node_lost")
                 return
             if "kill_at" in faults:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -92,16 +95,17 @@ class Standin:
                 Path(self.config["marker"]).write_text(str(os.getpid()))
                 os.kill(os.getpid(), signal.SIGKILL)
             now = datetime.now(UTC)
-            if "fail_at" in faults:
+            if "fail_at" in faults and self._first(self.config.get("marker")):
                 yield PointFailed(
                     key=attempt.key,
                     status=Status.FAILED,
-                    kind="out_of_memory",
+                    kind=str(self.config.get("kind", "oom")),
                     message="CUDA out of memory",
                     started_at=begun,
                     ended_at=now,
                     exit_code=1,
                     log_tail="torch.OutOfMemoryError",
+                    environment={"node": str(self.config.get("node", "standin"))},
                 )
                 continue
             report = simulate(attempt.point, deployment.model, Linear())
@@ -119,6 +123,19 @@ class Standin:
                 told |= NONSENSE[self.config["nonsense"]]
             yield PointDone(key=attempt.key, **told)
         yield Ended()
+
+    def _first(self, marker: str | None) -> bool:
+        """Say whether it happens for the first time; always where nothing keeps count."""
+        if marker is None:
+            return True
+        try:
+            Path(marker).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
+        self.stopped[deployment_id] = keys
 
     async def cancel(self, deployment_id: str) -> None:
         self.cancelled = True

@@ -4,6 +4,7 @@ Three sources tell of a deployment, and each may fail: the API server says where
 says what was measured, and the results volume, where there is one, has it too.
 
     course.py       one deployment from its creation to its end
+    creation.py     its Job and ConfigMap, created or taken over
     podlog.py       the log of one pod, followed
     volume.py       the results volume, read from here
     sight.py        what exists of a sweep, kept current by one watch a kind
@@ -16,21 +17,26 @@ says what was measured, and the results volume, where there is one, has it too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, ClassVar
 
-from sweep.backends import Ended, Event
+from sweep.backends import AttemptKey, Ended, Event, Lost, Stage, Waiting
 from sweep.backends.gke.course import Course
-from sweep.backends.gke.objects import delete_job
+from sweep.backends.gke.creation import create
+from sweep.backends.gke.objects import delete_job, jobs_of_owner
 from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.stock import Live, how_far, live
 from sweep.backends.gke.volume import Volume, results_uri
-from sweep.backends.kubernetes import Cluster
+from sweep.backends.kubernetes import Cluster, Pauses
 from sweep.errors import ClusterError
 from sweep.plan import Deployment, job_name
 from sweep.table import Source
 
-__all__ = ["Gke", "Live", "delete_job", "how_far", "live", "results_uri"]
+__all__ = ["Gke", "Live", "create", "delete_job", "how_far", "jobs_of_owner", "live", "results_uri"]
+
+
+log = logging.getLogger(__name__)
 
 
 class Gke:
@@ -43,20 +49,50 @@ class Gke:
         self._config = config
         self._cluster: Cluster | None = None
         self._sights: dict[str, Sight] = {}
+        self._courses: dict[str, Course] = {}
+        self._to_stop: dict[str, Collection[AttemptKey]] = {}
         self._opening = asyncio.Lock()
 
     async def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
-        """Create the deployment's Job, or take over the one that is there, and follow it to its end."""
-        course = None
+        """Create the deployment's Job, or take over the one that is there, and follow it to its end.
+
+        While the cluster does not answer it is waited for, however long: the Job goes on meanwhile.
+        """
+        course, pauses = None, Pauses()
         try:
-            course = Course(await self._sight(deployment.sweep_id), deployment, self._config)
-            async for event in course.events():
-                yield event
-        except ClusterError as error:
-            yield Ended(message=str(error), kind="backend_error")
+            while True:
+                try:
+                    if course is None:
+                        course = Course(await self._sight(deployment.sweep_id), deployment, self._config)
+                        self._courses[deployment.deployment_id] = course
+                        await course.stop(self._to_stop.get(deployment.deployment_id, ()))
+                    async for event in course.events():
+                        yield event
+                    return
+                except ClusterError as error:
+                    if not error.is_passing:
+                        exists = course.exists if course is not None else not deployment.objects
+                        told = str(error)
+                        yield Lost(message=told) if exists else Ended(message=told, kind="backend_error")
+                        return
+                    yield Waiting(stage=Stage.QUEUED, message=f"the cluster is waited for: {error}")
+                    await asyncio.sleep(pauses.next())
+                except Exception as error:  # a mistake of ours; its Job may run, so nobody may begin it again
+                    log.exception("deployment %s", deployment.deployment_id)
+                    if course is None or not course.exists:
+                        raise
+                    yield Lost(message=f"a mistake in sweep, {error!r}")
+                    return
         finally:
+            self._courses.pop(deployment.deployment_id, None)
             if course is not None:
                 await course.close()
+
+    async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
+        """Tell the pod which attempts not to begin; without any left, and none begun, delete the Job."""
+        self._to_stop[deployment_id] = keys  # its course may only be about to begin
+        if (course := self._courses.get(deployment_id)) is not None:
+            await course.stop(keys)
 
     async def cancel(self, deployment_id: str) -> None:
         """Delete the deployment's Job, and with it its pod and ConfigMap."""

@@ -13,7 +13,7 @@
                                                                        unknown, or Kueue is not there
     Job               not suspended, no pod                            SCHEDULING
     pod               PodScheduled False                               SCHEDULING with the scheduler's message: GPUs,
-                                                                       taints, a claim that is missing
+                                                                       taints; BROKEN where a claim is missing
     pod               ContainerCreating, PodInitializing               PULLING (image and volumes)
     container         waiting for an image, Secret or config           PULLING, BROKEN: the Job itself would say Running
                                                                        for ever
@@ -40,6 +40,8 @@ BROKEN_REASONS = frozenset(
     CreateContainerConfigError CreateContainerError RunContainerError""".split()
 )
 """Why a container waits for what does not come by itself. Each may still pass: a Secret made late, a registry back."""
+NO_CLAIM = "persistentvolumeclaim"
+"""In the scheduler's words about a claim that is not there, or not bound."""
 NEVER_AGAIN = "DeactivatedDueToMaximumExecutionTimeExceeded"
 
 Object = Mapping[str, Any]
@@ -92,7 +94,8 @@ def read(
         return Standing(stage=Stage.SCHEDULING, message="no pod yet")
     scheduled = _condition(pod, "PodScheduled")
     if not about["node"]:
-        return Standing(stage=Stage.SCHEDULING, message=_text(scheduled, "message"), **about)
+        told = _text(scheduled, "message")
+        return Standing(stage=Stage.SCHEDULING, message=told, broken=NO_CLAIM in told, **about)
     if about["readable"]:
         return Standing(stage=Stage.LOADING, message=_disturbance(pod), **about)
     waiting = _waiting(pod)
@@ -106,7 +109,7 @@ def read(
 def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]:
     """Return queued_s (from the Job's creation to a node) and pull_s (from there to the container's start)."""
     created = _time((job or {}).get("metadata", {}).get("creationTimestamp"))
-    scheduled = _time(_text(_condition(pod or {}, "PodScheduled"), "lastTransitionTime"))
+    scheduled = held_since(pod)
     state = _container(pod or {}).get("state", {})
     started = _time((state.get("running") or state.get("terminated") or {}).get("startedAt"))
     found: dict[str, float] = {}
@@ -115,6 +118,17 @@ def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]
     if scheduled and started:
         found["pull_s"] = max(0.0, (started - scheduled).total_seconds())
     return found
+
+
+def held_since(pod: Object | None) -> datetime | None:
+    """Return since when a pod holds its node's GPUs."""
+    return _time(_text(_condition(pod or {}, "PodScheduled"), "lastTransitionTime"))
+
+
+def released_at(pod: Object | None) -> datetime | None:
+    """Return when a pod's container ended; None where that is not told."""
+    ended = _container(pod or {}).get("state", {}).get("terminated") or {}
+    return _time(ended.get("finishedAt"))
 
 
 def image_digest(pod: Object) -> str | None:

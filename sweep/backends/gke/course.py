@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,30 +25,20 @@ from sweep.backends import (
 )
 from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
-from sweep.backends.gke.objects import (
-    CONFIG_MAPS,
-    EVENTS,
-    JOBS,
-    Gone,
-    annotation,
-    delete_job,
-    unless_gone,
-)
+from sweep.backends.gke.creation import create
+from sweep.backends.gke.objects import EVENTS, attempts_of, avoids_nodes, delete_job, stop_points
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.volume import Volume
 from sweep.backends.kubernetes import LogLine, Object
 from sweep.errors import ClusterError, ReportError
+from sweep.failure import KINDS
 from sweep.plan import Deployment, job_name
-from sweep.published import RESULT, STEP, Published, read_result, read_step
+from sweep.published import INTERRUPTED, RESULT, STEP, Published, read_result, read_step
 from sweep.table import Status
 
 log = logging.getLogger(__name__)
 
-CREATE_PATIENCE_S = 900.0
-"""For how long a Job is asked for while the API server, or a webhook of its, fails."""
-GOING_S = 300.0
-"""How long an earlier Job of the same name may take to be deleted."""
 AFTER_LAST_POINT_S = 30.0
 """How long a Job whose points are all told may take to end."""
 PULL_S = 3600.0
@@ -74,6 +63,13 @@ class Course:
         self._about: dict[str, Any] = {}
         self._told: Waiting | None = None
         self._node: str | None = None
+        self._stopped: frozenset[AttemptKey] = frozenset()
+        self._no_other_node = False
+        self._unread: list[LogLine] = []
+        self._cut_short: dict[AttemptKey, Published] = {}
+        self._warned_s = 0.0
+        self.exists = not deployment.objects
+        """Whether its Job was there; from then on only what is seen of it tells what became of it."""
 
     async def close(self) -> None:
         """Stop following; the Job goes on."""
@@ -85,11 +81,13 @@ class Course:
         """Create the Job, or take over the one that is there, and tell what becomes of it; an Ended last.
 
         Raises:
-            ClusterError: the API server refuses, or is away for too long.
+            ClusterError: the API server refuses, or is away for too long; a further call goes on.
         """
-        if self._deployment.objects:
+        if not self.exists:
             async for event in self._create():
                 yield event
+            self.exists = True
+            await self.stop(self._stopped)
         since, stood = time.monotonic(), None
         while True:
             self._changed.clear()
@@ -97,7 +95,7 @@ class Course:
                 raise self._sight.broken
             standing = self._sight.seen.standing(self._job)
             await self._look_at_pod(standing)
-            for event in [*self._heard(), *self._tell(standing)]:
+            for event in [*self._begun(standing), *self._heard(), *self._tell(standing)]:
                 yield event
             if standing.ended or (standing.over and not self._left):
                 break
@@ -116,7 +114,7 @@ class Course:
     async def _create(self) -> AsyncIterator[Event]:
         """Create Job and ConfigMap, and tell while the cluster does not take them."""
         troubles: deque[str] = deque(maxlen=1)
-        creating = asyncio.create_task(self._post(troubles.append))
+        creating = asyncio.create_task(create(self._cluster, self._deployment, troubles.append, self._sight.made))
         try:
             while not creating.done():
                 await asyncio.wait([creating], timeout=1.0)
@@ -129,56 +127,6 @@ class Course:
         finally:
             creating.cancel()
 
-    async def _post(self, trouble: Callable[[str], None]) -> None:
-        job_text, map_text = self._deployment.objects
-        job = await self._post_job(job_text, trouble)
-        self._sight.made(job)
-        try:
-            await self._post_map(map_text, job["metadata"]["uid"], trouble)
-        except ClusterError:
-            await delete_job(self._cluster, self._job)
-            raise
-
-    async def _post_job(self, text: str, trouble: Callable[[str], None]) -> Object:
-        until = time.monotonic() + GOING_S
-        while True:
-            try:
-                return await self._cluster.request(
-                    "POST", JOBS, body=text, patience_s=CREATE_PATIENCE_S, trouble=trouble
-                )
-            except ClusterError as error:
-                if error.status != 409 or time.monotonic() > until:
-                    raise
-            with contextlib.suppress(Gone):
-                there = await unless_gone(self._cluster.request("GET", f"{JOBS}/{self._job}"))
-                if not there["metadata"].get("deletionTimestamp"):
-                    if annotation(there, "spec-hash") == annotation(json.loads(text), "spec-hash"):
-                        return there
-                    raise ClusterError(f"a Job {self._job} with other contents exists; sweep gc removes it", 409)
-                trouble("an earlier Job of the same name is still being deleted")
-                await asyncio.sleep(1)
-
-    async def _post_map(self, text: str, uid: str, trouble: Callable[[str], None]) -> None:
-        """Create the ConfigMap; the Job owns it, so that both go together."""
-        made = json.loads(text)
-        made["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": self._job, "uid": uid}]
-        until = time.monotonic() + GOING_S
-        while True:
-            try:
-                await self._cluster.request(
-                    "POST", CONFIG_MAPS, body=json.dumps(made), patience_s=CREATE_PATIENCE_S, trouble=trouble
-                )
-            except ClusterError as error:
-                if error.status != 409 or time.monotonic() > until:
-                    raise
-            else:
-                return
-            with contextlib.suppress(Gone):
-                there = await unless_gone(self._cluster.request("GET", f"{CONFIG_MAPS}/{self._job}"))
-                if uid in {owner["uid"] for owner in there["metadata"].get("ownerReferences") or ()}:
-                    return
-            await asyncio.sleep(1)  # it is of an earlier Job, and is being collected
-
     # --------------------------------------------------------------------------------------------------------- follow
 
     async def _look_at_pod(self, standing: Standing) -> None:
@@ -187,18 +135,30 @@ class Course:
         if pod is None or standing.pod is None or not standing.readable:
             return
         if self._log is None or self._log.pod != standing.pod:
-            if self._log is None:
-                self._start_up = conditions.seconds_to_start(self._sight.seen.jobs.get(self._job), pod)
-            else:
+            if self._log is not None:
                 await self._log.close()
+                self._unread += self._log.take()
+            elif self._begins_it(job := self._sight.seen.jobs.get(self._job)):
+                self._start_up = conditions.seconds_to_start(job, pod)
             self._log = PodLog(self._cluster, standing.pod, self._changed)
         evictions = conditions.evictions(self._sight.seen.workload(self._job))
         found = {"node": standing.node, "image_digest": conditions.image_digest(pod), "evictions": evictions}
         self._about |= {name: value for name, value in found.items() if value is not None}
 
+    def _begins_it(self, job: Object | None) -> bool:
+        """Say whether the Job's first point is ours; else its start-up is in a row already."""
+        first, *_ = [*attempts_of(job or {"metadata": {}}), None]
+        return first is None or first in self._left
+
+    def _begun(self, standing: Standing) -> Iterator[Event]:
+        if standing.readable and standing.node and standing.node != self._node:
+            self._node = standing.node
+            yield Started(node=standing.node, at=conditions.held_since(self._sight.seen.pod(self._job)))
+
     def _heard(self) -> Iterator[Event]:
         """Tell what the log has said since the last call."""
-        for line in [] if self._log is None else self._log.take():
+        unread, self._unread = self._unread, []
+        for line in [*unread, *([] if self._log is None else self._log.take())]:
             if line.text.startswith(STEP):
                 yield from self._step(line)
             elif line.text.startswith(RESULT):
@@ -207,7 +167,10 @@ class Course:
                 except ReportError as error:
                     log.warning("%s: %s", self._job, error)
                     continue
-                if not (said.cut and self._sight.volume):  # else it is whole there
+                if said.outcome == INTERRUPTED:  # a pod that takes its place may measure it yet
+                    self._cut_short[said.key] = said
+                    self._current = None if self._current and self._current[0] == said.key else self._current
+                elif not (said.cut and self._sight.volume):  # else it is whole there
                     yield from self._result(said)
 
     def _step(self, line: LogLine) -> Iterator[Event]:
@@ -216,7 +179,7 @@ class Course:
             self._current = key, line.at
             yield PointStarted(key=key)
 
-    def _result(self, said: Published) -> Iterator[Event]:
+    def _result(self, said: Published, state: str | None = None) -> Iterator[Event]:
         if said.key not in self._left:
             return  # told before
         self._left.discard(said.key)
@@ -231,14 +194,11 @@ class Course:
             ended_at=said.ended_at,
             log_tail=said.log_tail,
             exit_code=said.exit_code,
-            state=said.state,
+            state=said.state or state,
         )
 
     def _tell(self, standing: Standing) -> Iterator[Event]:
         """Tell what has changed for who watches."""
-        if standing.readable and standing.node and standing.node != self._node:
-            self._node = standing.node
-            yield Started(node=standing.node)
         stage, message = standing.stage, standing.message
         if stage is Stage.LOADING and (self._current is not None or len(self._left) < len(self._order)):
             done = len(self._order) - len(self._left)
@@ -252,14 +212,48 @@ class Course:
     async def _give_up(self, standing: Standing, seconds: float) -> Standing | None:
         """Delete a Job that waits for what does not come, and return how it ended."""
         lingers = not self._left and seconds > AFTER_LAST_POINT_S
-        cannot_start = standing.broken and seconds > self._config["pending_timeout_s"]
+        is_stuck = standing.broken or self._avoids_all(standing) or await self._waits_for_a_volume(standing, seconds)
+        cannot_start = is_stuck and seconds > self._config["pending_timeout_s"]
         if not (lingers or cannot_start or (standing.stage is Stage.PULLING and seconds > PULL_S)):
             return None
         why = "; ".join(text for text in (standing.message, await self._warnings(standing)) if text)
         said = f"given up after {seconds:.0f} s ({standing.stage}): {why or 'no reason was told'}"
+        if self._avoids_all(standing):
+            self._no_other_node = True
         log.warning("%s: %s; its Job is deleted", self._job, said)
         await delete_job(self._cluster, self._job)
         return Standing(stage=standing.stage, message=said, node=standing.node, pod=standing.pod, ended=True)
+
+    def _avoids_all(self, standing: Standing) -> bool:
+        """Say whether no node is left beside those that this deployment avoids; one that is only busy is waited for."""
+        said = standing.message
+        is_full = "Insufficient" in said or "node affinity" not in said
+        job = self._sight.seen.jobs.get(self._job)
+        return standing.stage is Stage.SCHEDULING and not is_full and job is not None and avoids_nodes(job)
+
+    async def _waits_for_a_volume(self, standing: Standing, seconds: float) -> bool:
+        """Say whether a pod that has waited for long cannot mount what it needs; looked at now and then."""
+        patience_s: float = self._config["pending_timeout_s"]
+        if standing.stage is not Stage.PULLING or seconds < max(self._warned_s, 1.0) + patience_s:
+            return False
+        self._warned_s = seconds
+        return "Failed" in await self._warnings(standing)
+
+    async def stop(self, keys: Collection[AttemptKey]) -> None:
+        """See to it that these attempts do not begin; where nothing else is left and none runs, the Job goes at once.
+
+        Raises:
+            ClusterError: the API server refuses, or is away for too long.
+        """
+        self._stopped = frozenset(keys)
+        has_ended = set(self._order) - self._left
+        if not self.exists or not self._stopped:  # it is done once there is something to tell
+            return
+        if self._left <= self._stopped and self._current is None:
+            log.info("%s: nothing of it is wanted any more; its Job is deleted", self._job)
+            await delete_job(self._cluster, self._job)
+        elif told := sorted(self._stopped - has_ended):
+            await stop_points(self._cluster, self._job, told)
 
     async def _warnings(self, standing: Standing) -> str:
         """Return what the cluster warned of last about a pod that does not begin: a volume that cannot be mounted."""
@@ -283,8 +277,14 @@ class Course:
         if self._left and self._sight.volume is not None:
             async for event in self._read_volume(self._sight.volume):
                 yield event
+        for said in self._cut_short.values():
+            for event in self._result(said, state=standing.message):
+                yield event
+        at = conditions.released_at(self._sight.seen.pod(self._job) or self._sight.seen.lost.get(self._job))
         lines = [] if self._log is None else list(self._log.last)
         found = failure.classify(lines, exit_code=standing.exit_code, state=standing.message)
+        if self._left and standing.exit_code == 0:  # a pod that ended well has published all
+            found = failure.Failure(kind="no_result", message=KINDS["no_result"].meaning)
         if self._current is not None:
             key, begun = self._current
             yield PointFailed(
@@ -298,13 +298,13 @@ class Course:
                 environment={**self._start_up, **self._about},
                 log_tail="\n".join(lines),
             )
-            yield Ended(message=found.message)
+            yield Ended(message=found.message, at=at)
         elif not self._left:
-            yield Ended()
-        elif standing.exit_code == 0:
-            yield Ended(message="its pod succeeded, and neither its log nor a results volume has this point")
+            yield Ended(at=at)
+        elif self._no_other_node:
+            yield Ended(message=standing.message, kind="no_other_node", at=at)
         else:
-            yield Ended(message=found.message, kind=found.kind)
+            yield Ended(message=found.message, kind=found.kind, at=at)
 
     async def _read_volume(self, volume: Volume) -> AsyncIterator[Event]:
         for key in [key for key in self._order if key in self._left]:

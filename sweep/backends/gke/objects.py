@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
 from sweep.backends.kubernetes import Cluster, Object
 from sweep.errors import ClusterError
+from sweep.published import key_of
 
 LABEL = "trtllm-bench.sweep"
 JOBS, PODS = "/apis/batch/v1/namespaces/{namespace}/jobs", "/api/v1/namespaces/{namespace}/pods"
@@ -51,6 +52,14 @@ def annotation(thing: Object, name: str) -> str:
     return str((thing["metadata"].get("annotations") or {}).get(f"{LABEL}/{name}") or "")
 
 
+def attempts_of(job: Object) -> Iterator[tuple[str, int, int]]:
+    """Yield what a Job measures, in order, as its annotation says."""
+    for word in annotation(job, "attempts").split():
+        point_id, _, attempt = word.partition(":")
+        with contextlib.suppress(ValueError):
+            yield key_of(point_id, attempt)
+
+
 async def kueue_path(cluster: Cluster, **how: Any) -> str | None:
     """Return where Kueue's kinds are, in the version that this server prefers; None without Kueue."""
     try:
@@ -71,6 +80,32 @@ async def delete_job(cluster: Cluster, name: str) -> None:
     body = json.dumps({"propagationPolicy": "Background"})
     with contextlib.suppress(Gone):
         await unless_gone(cluster.request("DELETE", f"{JOBS}/{name}", body=body))
+
+
+STOP_FILE = "stop.txt"
+"""In the ConfigMap: attempts that are not to begin any more, a line each, as points.txt names them. The launcher reads
+it before each point; the kubelet brings it into the pod within a minute or two."""
+
+
+async def stop_points(cluster: Cluster, job: str, keys: Iterable[tuple[str, int, int]]) -> None:
+    """Tell a running pod which attempts it must not begin."""
+    told = "".join(f"{point_id} {repeat}-{number}\n" for point_id, repeat, number in keys)
+    body, kind = json.dumps({"data": {STOP_FILE: told}}), "application/merge-patch+json"
+    with contextlib.suppress(Gone):
+        await unless_gone(cluster.request("PATCH", f"{CONFIG_MAPS}/{job}", body=body, content_type=kind))
+
+
+def avoids_nodes(job: Object) -> bool:
+    """Say whether a Job must not run on nodes that it names."""
+    affinity = job["spec"]["template"]["spec"].get("affinity") or {}
+    return "nodeAffinity" in affinity
+
+
+async def jobs_of_owner(cluster: Cluster, owner: str) -> list[str]:
+    """Return the names of the Jobs of one person's sweeps: the owner is an annotation, because names are no labels."""
+    ours = {"labelSelector": "app.kubernetes.io/name=trtllm-bench,app.kubernetes.io/managed-by=sweep"}
+    listed = await cluster.request("GET", JOBS, params=ours)
+    return [str(job["metadata"]["name"]) for job in listed["items"] if annotation(job, "owner") == owner]
 
 
 @dataclass(slots=True)

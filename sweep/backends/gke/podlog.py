@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 END_OF_LOG_S = 0.5
 """How long a followed log may take to end after its container; then what is missing is read at once."""
+AGAIN_S = 1.0
+"""After a stream's end: mostly the container has ended too, and the Job will say so."""
 UNREAD_S = 60.0
 """For how long the log of a pod that has ended is asked for: its kubelet may be busy, and the pod stays."""
 KEPT_LINES = 200
@@ -35,6 +37,7 @@ class PodLog:
         self._lines: list[LogLine] = []
         self._of_this_second: set[LogLine] = set()
         self._since: str | None = None
+        self._at_an_end = asyncio.Event()
         self._task = asyncio.create_task(self._follow())
 
     def take(self) -> list[LogLine]:
@@ -43,10 +46,10 @@ class PodLog:
         return taken
 
     async def finish(self) -> None:
-        """Read to the end, now that the container has ended."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._task), END_OF_LOG_S)
-            return
+        """Read to the end, now that the container has ended; what a stream told may not be all of it."""
+        if not self._at_an_end.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._at_an_end.wait(), END_OF_LOG_S)
         await self.close()
         pauses, until = Pauses(), time.monotonic() + UNREAD_S
         while True:
@@ -67,20 +70,21 @@ class PodLog:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
+        """Follow until told to stop: also a stream that ends cleanly may have been cut, and the container runs on."""
         pauses = Pauses()
         while True:
             before = self._since
+            self._at_an_end.clear()
             try:
                 await self._read_on(follow=True)
             except ClusterError as error:
                 log.info("%s", error)
                 if error.status == 404:
                     return
-            else:
-                return
             if self._since != before:
                 pauses = Pauses()
-            await asyncio.sleep(pauses.next())
+            self._at_an_end.set()
+            await asyncio.sleep(AGAIN_S + pauses.next())
 
     async def _read_on(self, *, follow: bool) -> None:
         """Read what comes after the last line; the server knows whole seconds only, so some lines come again."""

@@ -52,7 +52,7 @@ class Right:
 
 RIGHTS = (
     Right(group="batch", resource="jobs", verbs=("create", "get", "list", "watch", "delete")),
-    Right(resource="configmaps", verbs=("create", "get", "list")),
+    Right(resource="configmaps", verbs=("create", "get", "list", "patch")),
     Right(resource="pods", verbs=("list", "watch")),
     Right(resource="pods/log", verbs=("get",)),
     Right(resource="events", verbs=("list",), optional=True),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from sweep.backends.gke.objects import JOB_UID, JOBS, PODS, Seen, job_of, of_sweep, uid_of, workloads_path
 from sweep.backends.gke.volume import Volume
-from sweep.backends.kubernetes import Change, Cluster, Object
+from sweep.backends.kubernetes import Change, Cluster, Object, version_of
 from sweep.errors import ClusterError
 
 log = logging.getLogger(__name__)
@@ -88,20 +88,30 @@ class Sight:
                         self._changed[job].set()
                 listed.set()
         except ClusterError as error:
-            if path not in (JOBS, PODS):
-                self.seen.kueue = False
-                log.warning("Kueue's reasons cannot be seen: %s", error)
-                return
-            self.broken = error
-            for event in self._changed.values():
-                event.set()
+            self._break(path, error)
+        except Exception as error:  # whatever it was, who waits here must hear of it
+            log.exception("the watch of %s", path)
+            self._break(path, ClusterError(f"the watch of {path} broke: {error!r}", status=-1))
         finally:
             listed.set()
+
+    def _break(self, path: str, error: ClusterError) -> None:
+        """Take note that nothing more will be seen; without Workloads only reasons are missing."""
+        if path not in (JOBS, PODS):
+            self.seen.kueue = False
+            log.warning("Kueue's reasons cannot be seen: %s", error)
+            return
+        self.broken = error
+        for event in self._changed.values():
+            event.set()
 
     def _take_jobs(self, change: Change) -> set[str]:
         if change.listed is not None:
             before = self.seen.jobs
-            self.seen.jobs = Seen.of(filter(self._is_current, change.listed), (), None).jobs
+            newer = {
+                name: job for name, job in before.items() if name in self._uids and version_of(job) > change.version
+            }
+            self.seen.jobs = Seen.of(filter(self._is_current, change.listed), (), None).jobs | newer
             return set(before) | set(self.seen.jobs)
         assert change.object is not None
         name = change.object["metadata"]["name"]
@@ -119,6 +129,9 @@ class Sight:
     def _take_pods(self, change: Change) -> set[str]:
         if change.listed is not None:
             before, self.seen.pods = self.seen.pods, Seen.of((), change.listed, None).pods
+            for job, pods in before.items():
+                for name in pods.keys() - self.seen.pods.get(job, {}).keys():
+                    self.seen.lost[job] = pods[name]
             return set(before) | set(self.seen.pods)
         assert change.object is not None
         job, name = job_of(change.object), change.object["metadata"]["name"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,13 +18,13 @@ from sweep.backends.gke.objects import (
     LABEL,
     PODS,
     Seen,
-    annotation,
+    attempts_of,
     of_sweep,
     workloads_path,
 )
 from sweep.backends.kubernetes import Cluster, Object
 from sweep.errors import ClusterError
-from sweep.published import RESULT, STEP, key_of, read_step
+from sweep.published import RESULT, STEP, read_step
 
 LOGS_AT_ONCE = 32
 
@@ -66,7 +66,7 @@ async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
         Live(
             deployment_id=str((job["metadata"].get("labels") or {}).get(f"{LABEL}/deployment-id") or name),
             job=name,
-            attempts=tuple(_keys(annotation(job, "attempts"))),
+            attempts=tuple(attempts_of(job)),
             since=_made_at(job),
             standing=seen.standing(name),
             whole=name in whole,
@@ -84,13 +84,6 @@ async def _list_workloads(cluster: Cluster) -> dict[str, Any] | None:
         if error.status == 403:
             return None
         raise
-
-
-def _keys(said: str) -> Iterable[AttemptKey]:
-    for word in said.split():
-        point_id, _, attempt = word.partition(":")
-        with contextlib.suppress(ValueError):
-            yield key_of(point_id, attempt)
 
 
 def _made_at(job: Object) -> datetime:

@@ -1,0 +1,116 @@
+"""Events become rows and evidence."""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sweep.backends import AttemptKey, PointDone, PointFailed
+from sweep.outcome import conclude
+from sweep.plan import Attempt, Deployment
+from sweep.point import SETTINGS
+from sweep.report import weigh
+from sweep.table import Outcome, Results, Source, Status, make_row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorder:
+    """Makes the rows of one sweep, and keeps what they were made from.
+
+    price_usd_per_gpu_hour: None without one.
+    """
+
+    results: Results
+    sweep_id: str
+    backend: str
+    source: Source
+    config_hash: str
+    price_usd_per_gpu_hour: float | None = None
+
+    def row(
+        self,
+        deployment: Deployment,
+        attempt: Attempt,
+        event: PointDone | PointFailed,
+        charged_from: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Return the row of an attempt that ended, its evidence written; nonsense of a backend is a failed attempt.
+
+        charged_from: since when the GPUs were held for it alone; an attempt begins with its start-up, or where the one
+            before it ended, so that GPU-hours add up.
+        """
+        try:
+            return self._row(deployment, attempt, event, charged_from)
+        except (ValueError, TypeError, AttributeError) as error:
+            log.debug("%s told %r", self.backend, event, exc_info=True)
+            said = f"what the backend told of this point makes no sense: {error}"
+            return self._row(deployment, attempt, failed(attempt.key, "backend_error", said), charged_from)
+
+    def skipped(self, attempt: Attempt, kind: str, why: str) -> dict[str, Any]:
+        """Return the row of what was not attempted, and why."""
+        now = datetime.now(UTC)
+        return make_row(
+            sweep_id=self.sweep_id,
+            deployment=None,
+            attempt=attempt,
+            outcome=Outcome(status=Status.SKIPPED, failure_kind=kind, failure_message=why),
+            source=self.source,
+            backend=self.backend,
+            started_at=now,
+            ended_at=now,
+            environment={},
+            config_hash=self.config_hash,
+        )
+
+    @property
+    def _price(self) -> dict[str, float]:
+        price = self.price_usd_per_gpu_hour
+        return {} if price is None else {"price_usd_per_gpu_hour": price}
+
+    def _row(
+        self, deployment: Deployment, attempt: Attempt, event: PointDone | PointFailed, charged_from: datetime | None
+    ) -> dict[str, Any]:
+        raw = event.report if isinstance(event, PointDone) else None
+        if isinstance(event, PointFailed):
+            outcome = Outcome(
+                status=event.status,
+                failure_kind=event.kind,
+                failure_message=event.message,
+                exit_code=event.exit_code,
+            )
+        else:
+            outcome = conclude(
+                {name: getattr(attempt.point, name) for name in SETTINGS},
+                weigh(report=raw, log=io.BytesIO(event.log_tail.encode()) if event.log_tail else None),
+                log=event.log_tail.splitlines(),
+                model=deployment.model,
+                environment=event.environment,
+                started_at=event.started_at,
+                exit_code=event.exit_code,
+                state=event.state,
+            )
+        folder = self.results.write_evidence(attempt.key, raw, event.environment, event.log_tail, self.source)
+        return make_row(
+            sweep_id=self.sweep_id,
+            deployment=deployment,
+            attempt=attempt,
+            outcome=outcome,
+            source=self.source,
+            backend=self.backend,
+            started_at=min(event.started_at, charged_from) if charged_from is not None else event.started_at,
+            ended_at=event.ended_at,
+            environment={**self._price, **event.environment},
+            config_hash=self.config_hash,
+            log_path=f"{folder.relative_to(self.results.folder)}/log.txt" if event.log_tail else None,
+        )
+
+
+def failed(key: AttemptKey, kind: str, message: str, at: datetime | None = None) -> PointFailed:
+    """Return the failure of an attempt that left nothing behind."""
+    now = at or datetime.now(UTC)
+    return PointFailed(key=key, status=Status.FAILED, kind=kind, message=message, started_at=now, ended_at=now)

@@ -1,0 +1,414 @@
+"""What the rows of a sweep leave to do: each measurement is done, to do, given up, or skipped because of another.
+
+A measurement is one repeat of a point. Its last row decides: a failure whose cause may be the node or the cluster is
+tried again, others are not (failure/kinds.py). Pure: rows and the time in, an Outlook out, so that resuming after a
+crash and trying again within one run are one and the same thing.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sweep.errors import UsageError
+from sweep.expression import Expression, compile_expression
+from sweep.failure import KINDS, Policy, Skip
+from sweep.plan import Attempt, Outlook
+from sweep.point import SETTINGS, Point
+
+REDO_WORDS = ("failed", "invalid", "all")
+NO_OTHER_NODE = "no_other_node"
+NOT_BEGUN = frozenset({"not_reached", NO_OTHER_NODE})
+NOT_BEGUN_MOST = 20
+"""So often may deployments end before one measurement; then something else is wrong."""
+TRANSIENT_SKIPS = frozenset({Skip.BUDGET, Skip.DEADLINE, Skip.CANARY, Skip.FAILURES})
+"""Skips of one command; the next one looks anew. The others hold as long as the failure that is their reason."""
+GROWING = ("isl", "osl", "concurrency", "max_batch_size", "max_num_tokens", "max_seq_len")
+"""Settings of which more never needs less memory."""
+WITHOUT_MEMORY = ("num_requests", "dataset_seed", "warmup")
+"""Settings that do not matter to memory; often derived from the others."""
+
+
+class Record(Protocol):
+    """What is asked of a row (sweep.table.Record)."""
+
+    @property
+    def point_id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def repeat(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def failure_kind(self) -> str | None: ...
+    @property
+    def node(self) -> str | None: ...
+    @property
+    def deployment_id(self) -> str | None: ...
+    @property
+    def ended_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """`run.retry.*`: how often, and when.
+
+    attempts: tries of one measurement by one command, where the failure may be the node's or the cluster's.
+    total: tries beyond the first ones, of all measurements of one command.
+    backoff_s: before the second try; doubled before each further one, and varied by up to a half.
+    backoff_max_s: the longest.
+    also: kinds of failures that are tried again although their policy says not, for example timeout.
+    """
+
+    attempts: int = 3
+    total: int = 50
+    backoff_s: float = 10.0
+    backoff_max_s: float = 600.0
+    also: tuple[str, ...] = ()
+
+    def after(self, tries: int, seed: str) -> timedelta:
+        """Return how long to wait after so many tries; what has the same seed waits equally long."""
+        if tries < 1:
+            return timedelta(0)
+        varied = 0.5 + zlib.crc32(f"{seed} {tries}".encode()) / 2**32
+        return timedelta(seconds=min(self.backoff_s * 2.0 ** min(tries - 1, 40), self.backoff_max_s) * varied)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """`run.quarantine.*`: when a node is avoided.
+
+    failures: so many measurements failed on it in a way that is a node's.
+    expires_s: after the last of them it is taken again.
+    """
+
+    failures: int = 2
+    expires_s: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Avoided:
+    """A node in quarantine: how often it failed, how, and until when it is avoided."""
+
+    node: str
+    failures: int
+    kinds: tuple[str, ...]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """`run.redo`: what is measured again although it has its row.
+
+    said: failed, invalid, all, or an expression over settings and `status`, `failure_kind`, `node`, `repeat`.
+    since: rows from this one on were written since it was asked for, so that a killed command goes on.
+    """
+
+    said: str
+    since: int
+    expression: Expression | None = None
+
+    @classmethod
+    def of(cls, said: str, since: int) -> Redo:
+        """Read what the configuration says.
+
+        Raises:
+            UsageError: it is neither one of the words nor an expression.
+        """
+        return cls(said, since, None if said in REDO_WORDS else compile_redo(said))
+
+    def wants(self, point: Point, last: Record) -> bool:
+        """Say whether a measurement with this last row is wanted again."""
+        if self.said == "all":
+            return True
+        if self.said == "failed":
+            return last.status == "failed" or (last.status == "skipped" and last.failure_kind not in TRANSIENT_SKIPS)
+        if self.said == "invalid":
+            return last.status == "invalid"
+        assert self.expression is not None
+        row = {"status": last.status, "failure_kind": last.failure_kind, "node": last.node, "repeat": last.repeat}
+        return bool(self.expression({name: getattr(point, name) for name in SETTINGS} | row))
+
+
+def compile_redo(said: str) -> Expression:
+    """Compile an expression of `run.redo`.
+
+    Raises:
+        UsageError: it is none.
+    """
+    names: dict[str, Collection[str] | None] = dict.fromkeys(SETTINGS)
+    names |= dict.fromkeys(("status", "failure_kind", "node", "repeat"))
+    try:
+        return compile_expression(said, names, infinite=("concurrency",))
+    except UsageError as error:
+        words = ", ".join(REDO_WORDS)
+        raise UsageError(f"run.redo is one of {words}, or an expression over settings: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The rows that count for this backend, in the order of writing.
+
+    since: rows from this one on are of this command.
+    """
+
+    records: Sequence[Record]
+    since: int = 0
+
+    def by_measurement(self, source: str) -> dict[tuple[str, int], list[tuple[int, Record]]]:
+        """Return the rows of each (point_id, repeat) with their numbers."""
+        found: dict[tuple[str, int], list[tuple[int, Record]]] = {}
+        for number, record in enumerate(self.records):
+            if record.source == source:
+                found.setdefault((record.point_id, record.repeat), []).append((number, record))
+        return found
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """What was found so far, on the way to an Outlook."""
+
+    to_do: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    due: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    given_up: dict[tuple[str, int], Record] = field(default_factory=dict)
+    skipped: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    done: int = 0
+    failed_before: int = 0
+
+
+def sort_out(
+    points: Mapping[str, Point],
+    history: History,
+    *,
+    source: str,
+    now: datetime,
+    repeats: int = 1,
+    retry: Retry | None = None,
+    redo: Redo | None = None,
+) -> Outlook:
+    """Decide about every measurement.
+
+    Args:
+        points: by id, in the order of measuring.
+    """
+    retry = retry or Retry()
+    rows = history.by_measurement(source)
+    tried_again = sum(
+        number >= history.since
+        and record.status == "failed"
+        and record.failure_kind not in NOT_BEGUN
+        and _is_tried_again(record, retry)
+        for found in rows.values()
+        for number, record in found
+    )
+    sorted_ = _Sorted()
+    for repeat in range(1, repeats + 1):
+        for point_id, point in points.items():
+            found = rows.get((point_id, repeat), [])
+            _decide(sorted_, point_id, point, repeat, found, history.since, retry, redo, now, tried_again)
+    _skip_for_others(sorted_, points)
+    later = {key: due for key, due in sorted_.due.items() if key in sorted_.to_do and due > now}
+    return Outlook(
+        to_do=tuple(attempt for key, attempt in sorted_.to_do.items() if key not in later),
+        later=tuple(sorted_.to_do[key] for key in later),
+        due_at=min(later.values(), default=None),
+        done=sorted_.done,
+        failed_before=sorted_.failed_before,
+        given_up={key: (str(last.failure_kind), last.status) for key, last in sorted_.given_up.items()},
+        skipped=sorted_.skipped,
+    )
+
+
+def _decide(
+    sorted_: _Sorted,
+    point_id: str,
+    point: Point,
+    repeat: int,
+    rows: Sequence[tuple[int, Record]],
+    since: int,
+    retry: Retry,
+    redo: Redo | None,
+    now: datetime,
+    tried_again: int,
+) -> None:
+    key = (point_id, repeat)
+    number = max((record.attempt for _, record in rows), default=0) + 1
+    again = Attempt(point=point, point_id=point_id, repeat=repeat, number=number)
+    if not rows:
+        sorted_.to_do[key] = again
+        return
+    last_number, last = rows[-1]
+    if last.status == "skipped" and last_number >= since and last.failure_kind in TRANSIENT_SKIPS:
+        sorted_.skipped[key] = str(last.failure_kind), ""
+        return
+    if redo is not None:
+        before = [record for n, record in rows if n < redo.since]
+        if before and redo.wants(point, before[-1]) and all(n < redo.since or r.status == "skipped" for n, r in rows):
+            sorted_.to_do[key] = again
+            sorted_.failed_before += last.status == "failed"
+            return
+    if last.status in ("ok", "infeasible"):
+        sorted_.done += 1
+    elif last.status == "skipped":  # its reason is looked for anew
+        _decide_without_skips(sorted_, again, rows, since, retry, now, tried_again)
+    else:
+        _decide_failed(sorted_, again, rows, since, retry, now, tried_again)
+
+
+def _decide_without_skips(
+    sorted_: _Sorted,
+    again: Attempt,
+    rows: Sequence[tuple[int, Record]],
+    since: int,
+    retry: Retry,
+    now: datetime,
+    tried_again: int,
+) -> None:
+    made = [(number, record) for number, record in rows if record.status != "skipped"]
+    if made and made[-1][1].status in ("failed", "invalid"):
+        _decide_failed(sorted_, again, made, since, retry, now, tried_again)
+    else:  # never attempted, or asked for again and skipped then
+        sorted_.to_do[again.point_id, again.repeat] = again
+
+
+def _decide_failed(
+    sorted_: _Sorted,
+    again: Attempt,
+    rows: Sequence[tuple[int, Record]],
+    since: int,
+    retry: Retry,
+    now: datetime,
+    tried_again: int,
+) -> None:
+    """Decide about a measurement whose last attempt failed, or has a report that is not to be trusted."""
+    key = (again.point_id, again.repeat)
+    last = rows[-1][1]
+    ours = [record for number, record in rows if number >= since and record.status in ("failed", "invalid")]
+    tries = sum(record.failure_kind not in NOT_BEGUN for record in ours)
+    if (
+        not _is_tried_again(last, retry, by_next_run=not ours)
+        or tries >= retry.attempts
+        or len(ours) - tries >= NOT_BEGUN_MOST
+        or (ours and last.failure_kind not in NOT_BEGUN and tried_again > retry.total)
+    ):
+        sorted_.given_up[key] = last
+        return
+    sorted_.failed_before += 1
+    sorted_.to_do[key] = again
+    if ours and last.ended_at is not None:
+        sorted_.due[key] = last.ended_at + retry.after(max(1, tries), last.deployment_id or again.point_id)
+
+
+def _is_tried_again(record: Record, retry: Retry, *, by_next_run: bool = False) -> bool:
+    kind = KINDS.get(record.failure_kind or "")
+    if kind is None or record.failure_kind in retry.also:
+        return kind is not None
+    wanted = (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER, *([Policy.NEXT_RUN] if by_next_run else []))
+    return kind.policy in wanted
+
+
+# ------------------------------------------------------------------------------------- what a failure means for others
+
+
+def _skip_for_others(sorted_: _Sorted, points: Mapping[str, Point]) -> None:
+    """Skip what needs as much memory as a point that ran out of it, and what shares a refused engine or model."""
+    larger = [key for key, last in sorted_.given_up.items() if _policy(last) is Policy.SKIP_LARGER]
+    engines = _first_of(sorted_, Policy.STOP_ENGINE, lambda point: point.engine_id, points)
+    models = _first_of(sorted_, Policy.STOP_MODEL, lambda point: (point.model, point.revision), points)
+    needs: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
+    for key in larger:
+        needs.setdefault(_alike(points[key[0]]), []).append(key)
+    if not (engines or models or needs):
+        return
+    for key in list(sorted_.to_do):
+        point = points[key[0]]
+        reason: tuple[str, str] | None = None
+        if point.engine_id in engines:
+            reason = _because(Skip.ENGINE, engines[point.engine_id], points, sorted_, "its engine is that of")
+        elif (point.model, point.revision) in models:
+            reason = _because(Skip.MODEL, models[point.model, point.revision], points, sorted_, "its model is that of")
+        else:
+            for other in needs.get(_alike(point), ()) if needs else ():
+                if other != key and _needs_as_much(point, points[other[0]]):
+                    reason = _because(Skip.NEEDS_MORE, other, points, sorted_, "it needs at least as much memory as")
+                    break
+        if reason is not None:
+            del sorted_.to_do[key]
+            sorted_.skipped[key] = reason
+
+
+def _first_of(sorted_: _Sorted, policy: Policy, shared: Any, points: Mapping[str, Point]) -> dict[Any, tuple[str, int]]:
+    found: dict[Any, tuple[str, int]] = {}
+    for key, last in sorted_.given_up.items():
+        if _policy(last) is policy:
+            found.setdefault(shared(points[key[0]]), key)
+    return found
+
+
+def _policy(record: Record) -> Policy | None:
+    kind = KINDS.get(record.failure_kind or "") if record.status == "failed" else None
+    return kind.policy if kind is not None else None
+
+
+def _because(
+    skip: Skip, key: tuple[str, int], points: Mapping[str, Point], sorted_: _Sorted, how: str
+) -> tuple[str, str]:
+    label, kind = points[key[0]].label(), sorted_.given_up[key].failure_kind
+    return skip.value, f"{how} {label} ({key[0]}), which failed ({kind})"
+
+
+def _alike(point: Point) -> tuple[Any, ...]:
+    """Return what two points must share to be compared by what they need."""
+    return tuple(getattr(point, name) for name in SETTINGS if name not in (*GROWING, *WITHOUT_MEMORY))
+
+
+def _needs_as_much(point: Point, other: Point) -> bool:
+    return all(_amount(point, name) >= _amount(other, name) for name in GROWING)
+
+
+def _amount(point: Point, name: str) -> float:
+    value = getattr(point, name)
+    return math.inf if name == "concurrency" and value == 0 else float(value)
+
+
+# --------------------------------------------------------------------------------------------------------- quarantine
+
+
+def avoided(records: Iterable[Record], rules: Quarantine, now: datetime) -> list[Avoided]:
+    """Return the nodes in quarantine, by name.
+
+    A node that has measured well since its last failure is not in it.
+    """
+    failed: dict[str, list[Record]] = {}
+    for record in records:
+        for node in _nodes(record):
+            if record.status == "ok":
+                failed.pop(node, None)
+            elif record.status == "failed" and _policy(record) is Policy.RETRY_ELSEWHERE:
+                failed.setdefault(node, []).append(record)
+    found = []
+    for node, rows in failed.items():
+        ended = [record.ended_at for record in rows if record.ended_at is not None]
+        until = max(ended, default=now) + timedelta(seconds=rules.expires_s)
+        if len(rows) >= rules.failures and until > now:
+            kinds = tuple(sorted({str(record.failure_kind) for record in rows}))
+            found.append(Avoided(node=node, failures=len(rows), kinds=kinds, until=until))
+    return sorted(found, key=lambda each: each.node)
+
+
+def failed_on(records: Iterable[Record], keys: Collection[tuple[str, int]]) -> set[str]:
+    """Return the nodes where these measurements failed in a node's way last, so that another one is taken."""
+    last = {(record.point_id, record.repeat): record for record in records if record.status != "skipped"}
+    rows = [last[key] for key in keys if key in last]
+    return {node for record in rows if _policy(record) is Policy.RETRY_ELSEWHERE for node in _nodes(record)}
+
+
+def _nodes(record: Record) -> Iterator[str]:
+    yield from (node for node in (record.node or "").split(",") if node)

@@ -1,0 +1,156 @@
+"""How a sweep on fake nodes goes on after failures, limits and changes of mind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sweep
+from sweep.plan import Deployment, job_name
+from tests.cluster.commands import BEGUN, Line
+from tests.cluster.fakes import Logs, objects
+from tests.cluster.kit.cluster import Cluster
+
+QUICK = ("run.retry.backoff_s=1",)
+
+
+@pytest.fixture(autouse=True)
+def _no_driver_stays() -> Iterator[None]:
+    yield
+    while BEGUN:
+        with BEGUN.pop() as process:
+            process.kill()
+
+
+def again(deployment: Deployment, first: int) -> Deployment:
+    """Return the deployment that tries again all from this attempt on."""
+    tried = tuple(replace(attempt, number=2) for attempt in deployment.attempts[first:])
+    return Deployment.of(deployment.sweep_id, deployment.model, tried, deployment.gpus_held)
+
+
+def ended_sick(line: str) -> str:
+    said: dict[str, Any] = json.loads(line.partition(" ")[2])
+    return "SWEEP_RESULT " + json.dumps(said | {"report": None, "exit_code": 3, "outcome": "sick"})
+
+
+def unless_sick(number: int, told: str) -> str | None:
+    """The second point of the first deployment meets a sick GPU, and the pod ends."""
+    if '"attempt":"1-1"' not in told or number == 0:
+        return told
+    return ended_sick(told) if number == 1 else None
+
+
+def test_what_a_sick_node_did_not_measure_is_measured_on_another(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line = Line(namespace, tmp_path, *QUICK, "run.quarantine.failures=1")
+    (first,) = line.deployments()
+    second = again(first, 1)
+    with Logs(cluster, namespace, [first, second], fault=unless_sick):
+        _, err = line.run()
+    assert "3 measurements go on in 1 new deployments, 3 of them again after a failure" in err
+    rows = sweep.load(line.folder, attempts="all").sort_values("attempt").to_dict("records")
+    kinds = [(row["attempt"], row["status"], row["failure_kind"]) for row in rows]
+    assert [(a, s) for a, s, _ in kinds] == [(1, "ok")] + [(1, "failed")] * 3 + [(2, "ok")] * 3
+    assert sorted(kind for _, status, kind in kinds if status == "failed") == ["no_result", "not_reached", "sick_gpu"]
+    (sick,) = {row["node"] for row in rows if row["failure_kind"] == "sick_gpu"}
+    jobs = {job["metadata"]["name"]: job for job in objects(cluster, namespace, "jobs")}
+    affinity = json.dumps(jobs[job_name(second.deployment_id)]["spec"]["template"]["spec"]["affinity"])
+    assert "NotIn" in affinity and sick in affinity
+    assert sick not in {row["node"] for row in rows if row["attempt"] == 2}
+    out, _ = line.run("status")
+    assert f"node {sick} is avoided until" in out and "1 failures (sick_gpu)" in out
+
+
+def test_gpu_hours_add_up_and_a_spent_budget_begins_no_further_job(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    one_by_one = ("run.max_points_per_deployment=1", "run.max_deployments=1")
+    line = Line(namespace, tmp_path, *one_by_one, "run.budget.gpu_hours=0.01", "price_per_gpu_hour=2", run="14s")
+    with Logs(cluster, namespace, line.deployments()):
+        out, _ = line.run(expect=3)
+    rows = line.rows()
+    measured = [row for row in rows if row["status"] == "ok"]
+    assert len(measured) == len(objects(cluster, namespace, "jobs")) == 1
+    assert measured[0]["gpu_hours"] > 0 and measured[0]["cost_usd"] == pytest.approx(2 * measured[0]["gpu_hours"])
+    assert [row["failure_kind"] for row in rows if row["status"] == "skipped"] == ["budget"] * 3
+    assert "skipped (budget)" in out and "run.budget.gpu_hours" in out
+
+
+def test_a_sweep_is_submitted_and_left_and_collected_by_the_same_command(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    driver = {"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "spec": {"podInfoOnMount": True}}
+    name = {"metadata": {"name": "gcsfuse.csi.storage.gke.io"}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(driver | name))
+    (tmp_path / "volume").mkdir()
+    volume = ("backend.bucket=mine", f"backend.results_uri=file://{tmp_path}/volume", "run.nodes=2")
+    line = Line(namespace, tmp_path, *volume, "run.detach=true")
+    deployments = line.deployments()
+    with Logs(cluster, namespace, deployments):
+        _, err = line.run()
+        assert "2 deployments run on without us (2 new); the same command collects what they measure" in err
+        assert line.rows() == []
+
+        def ended() -> bool:
+            jobs = objects(cluster, namespace, "jobs")
+            return len(jobs) == 2 and all(job["status"].get("succeeded") for job in jobs)
+
+        cluster.wait("both end", ended)
+        _, err = line.run()
+        assert "0 deployments run on" not in err
+    assert sorted(row["status"] for row in line.rows()) == ["ok"] * 4
+    assert len(objects(cluster, namespace, "jobs")) == 2
+
+
+def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line = Line(namespace, tmp_path, run="20s")
+    (deployment,) = line.deployments()
+    narrow = Line(namespace, tmp_path, "kv_cache_dtype=auto", run="20s")
+    with Logs(cluster, namespace, [deployment], each_s=2):
+        first = line.begin("run")
+
+        def measures() -> bool:
+            out, _ = line.run("status", expect=3)
+            return "measuring" in out
+
+        cluster.wait("it measures", measures)
+        first.send_signal(signal.SIGKILL)
+        first.communicate(timeout=30)
+        narrow.run()
+    (told,) = [m for m in objects(cluster, namespace, "configmaps") if m["metadata"]["name"].startswith("sweep-")]
+    stopped = {tuple(each.split()) for each in told["data"]["stop.txt"].splitlines()}
+    unwanted = {(a.point_id, "1-1") for a in deployment.attempts if a.point.kv_cache_dtype != "auto"}
+    assert stopped and stopped <= unwanted
+    rows = {row["point_id"]: row for row in narrow.rows()}
+    wanted = {a.point_id for a in deployment.attempts if a.point.kv_cache_dtype == "auto"}
+    assert wanted <= set(rows) and not {point_id for point_id, _ in stopped} & set(rows)
+
+
+def test_gc_of_an_owner_deletes_all_of_that_person_and_nothing_else(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    lines = {who: Line(namespace, tmp_path / who, f"backend.owner={who}", run="60s") for who in ("ann", "bob")}
+    deployments = {who: line.deployments()[0] for who, line in lines.items()}
+    with Logs(cluster, namespace, list(deployments.values()), fault=lambda number, told: None):
+        for count, line in enumerate(lines.values(), start=1):
+            process = line.begin("run")
+
+            def running(count: int = count) -> bool:
+                return count == sum(p["status"].get("phase") == "Running" for p in objects(cluster, namespace, "pods"))
+
+            cluster.wait("it runs", running)
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=30)
+        out, err = Line(namespace, tmp_path / "nobody").run("gc", "--owner", "ann")
+    assert out.split() == [job_name(deployments["ann"].deployment_id)] and "1 Jobs of owner ann deleted" in err
+    left = {job["metadata"]["name"] for job in objects(cluster, namespace, "jobs")}
+    assert left == {job_name(deployments["bob"].deployment_id)}

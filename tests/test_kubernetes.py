@@ -1,0 +1,219 @@
+"""Logs and requests of an API server that misbehaves: a real HTTP server, which does on order what networks do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from sweep.backends.gke.podlog import PodLog
+from sweep.backends.kubernetes import Cluster
+from sweep.errors import ClusterError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LOG, PODS = "/api/v1/namespaces/default/pods/p/log", "/api/v1/namespaces/default/pods"
+
+
+def line(second: int, text: str) -> bytes:
+    return f"2026-01-01T00:00:{second:02}.000000000Z {text}\n".encode()
+
+
+async def texts(log: PodLog, count: int) -> list[str]:
+    """Return the first lines of a log that is followed."""
+    found: list[str] = []
+    async with asyncio.timeout(30):
+        while len(found) < count:
+            found += [each.text for each in log.take()]
+            await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a scenario against a server with one route, as the user of a kubeconfig."""
+
+    def run(path: str, handler: Handler, scenario: Callable[[Cluster], Awaitable[None]], **user: object) -> None:
+        async def main() -> None:
+            app = web.Application()
+            app.router.add_get(path, handler)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            config = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "x",
+                "clusters": [{"name": "x", "cluster": {"server": f"http://{host}:{port}"}}],
+                "users": [{"name": "x", "user": user or {"token": "t"}}],
+                "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+            }
+            (tmp_path / "kubeconfig").write_text(json.dumps(config))
+            monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+            cluster = await Cluster.connect()
+            try:
+                await scenario(cluster)
+            finally:
+                await cluster.close()
+                await runner.cleanup()
+
+        asyncio.run(main())
+
+    return run
+
+
+def logs_of(told: Callable[[int, bool], list[bytes]]) -> tuple[Handler, list[web.Request]]:
+    """Return a handler of logs: what it tells depends on how often it was asked, and whether to follow."""
+    asked: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for part in told(len(asked), request.query["follow"] == "true"):
+            await answer.write(part)
+        await answer.write_eof()
+        return answer
+
+    return handler, asked
+
+
+def test_a_stream_that_ends_cleanly_is_followed_again(serve: Callable[..., None]) -> None:
+    before, after = [line(1, "a"), line(2, "b")], [line(3, "c"), line(4, "d")]
+    handler, asked = logs_of(lambda count, follow: before if count == 1 else [*before[1:], *after])
+
+    async def scenario(cluster: Cluster) -> None:
+        log = PodLog(cluster, "p", asyncio.Event())
+        assert await texts(log, 4) == ["a", "b", "c", "d"]
+        assert asked[1].query["sinceTime"] == "2026-01-01T00:00:02Z"
+        await log.close()
+
+    serve(LOG, handler, scenario)
+
+
+def test_what_a_stream_did_not_tell_is_read_at_the_end(serve: Callable[..., None]) -> None:
+    handler, _ = logs_of(lambda count, follow: [line(1, "a")] if follow else [line(1, "a"), line(2, "the last")])
+
+    async def scenario(cluster: Cluster) -> None:
+        log = PodLog(cluster, "p", asyncio.Event())
+        assert await texts(log, 1) == ["a"]
+        await log.finish()
+        assert [each.text for each in log.take()] == ["the last"]
+
+    serve(LOG, handler, scenario)
+
+
+def test_a_line_of_megabytes_is_passed_over(serve: Callable[..., None]) -> None:
+    handler, _ = logs_of(lambda count, follow: [line(1, "a"), line(2, "x" * 3_000_000), line(3, "b")])
+
+    async def scenario(cluster: Cluster) -> None:
+        log = PodLog(cluster, "p", asyncio.Event())
+        assert await texts(log, 2) == ["a", "b"]
+        await log.close()
+
+    serve(LOG, handler, scenario)
+
+
+def test_what_is_said_in_place_of_a_log_is_no_log(serve: Callable[..., None]) -> None:
+    handler, _ = logs_of(lambda count, follow: [b"unable to retrieve container logs for containerd://abc\n"])
+
+    async def scenario(cluster: Cluster) -> None:
+        assert [each async for each in cluster.log_lines("p", "bench", follow=False)] == []
+
+    serve(LOG, handler, scenario)
+
+
+def plugin(folder: Path, fails: str) -> dict[str, object]:
+    """Return the user of a plugin that counts its calls and fails in those whose number `fails` matches."""
+    told = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "token-$n"}}
+    script = folder / "plugin.sh"
+    script.write_text(
+        "#!/usr/bin/env bash\n"
+        f"n=$(($(cat {folder}/calls 2>/dev/null || echo 0) + 1)); echo $n >{folder}/calls\n"
+        f"case $n in {fails}) exit 1 ;; esac\n"
+        f"echo '{json.dumps(told)}' | sed \"s/[$]n/$n/\"\n"
+    )
+    script.chmod(0o755)
+    exec_ = {"apiVersion": "client.authentication.k8s.io/v1", "command": str(script), "interactiveMode": "Never"}
+    return {"exec": exec_}
+
+
+def test_a_plugin_that_fails_for_a_while_costs_only_time(serve: Callable[..., None], tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        is_new = request.headers["Authorization"] != "Bearer token-1"
+        return web.json_response(
+            {"items": []} if is_new else {"message": "Unauthorized"}, status=200 if is_new else 401
+        )
+
+    async def scenario(cluster: Cluster) -> None:
+        assert await cluster.request("GET", PODS) == {"items": []}
+        assert int((tmp_path / "calls").read_text()) == 5
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "2 | 3 | 4"))
+
+
+def test_a_plugin_that_fails_while_a_watch_runs_is_waited_for(serve: Callable[..., None], tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        calls.append(request.headers["Authorization"])
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        if request.headers["Authorization"] == "Bearer token-1":
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        told = {"type": "ADDED", "object": {"metadata": {"name": "p", "resourceVersion": "8"}}}
+        return web.Response(text=json.dumps(told) + "\n")
+
+    async def scenario(cluster: Cluster) -> None:
+        changes = cluster.watch(PODS, "a=b")
+        async with asyncio.timeout(30):
+            assert (await anext(changes)).listed == ()
+            told = await anext(changes)
+        assert told.object is not None and told.object["metadata"]["name"] == "p"
+        await changes.aclose()  # type: ignore[attr-defined]
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "2 | 3"))
+
+
+def test_credentials_that_stay_refused_are_told(serve: Callable[..., None], tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match=r"Unauthorized \(HTTP 401\)"):
+            await cluster.request("GET", PODS)
+        with pytest.raises(ClusterError, match=r"Unauthorized \(HTTP 401\)"):
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        [each async for each in cluster.log_lines("p", "bench", follow=False)]
+                    except ClusterError as error:
+                        if not error.is_passing:
+                            raise
+
+    serve("/{path:.*}", handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_busy_server_is_asked_again_when_it_says(serve: Callable[..., None]) -> None:
+    asked: list[float] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) == 1:
+            return web.json_response({"message": "too many"}, status=429, headers={"Retry-After": "1"})
+        if len(asked) < 4:
+            return web.json_response({"message": "etcd leader changed"}, status=503)
+        return web.json_response({"items": []})
+
+    async def scenario(cluster: Cluster) -> None:
+        troubles: list[str] = []
+        assert await cluster.request("GET", PODS, trouble=troubles.append) == {"items": []}
+        assert len(troubles) == 3 and "too many" in troubles[0]
+
+    serve(PODS, handler, scenario)
+    assert asked[1] - asked[0] >= 1
