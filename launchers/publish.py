@@ -4,26 +4,32 @@
 Runs in the pod beside trtllm-bench.sh, on Python 3.11 and later with the standard library only; sweep/telemetry.py lies
 beside it. The line is at most 12 KiB, because longer ones are split by container runtimes; what does not fit is the
 beginning of the log. done.json is written last and lists every file with its size and hash: without it there is no
-result, so that a pod that is evicted while it copies leaves none. The token never leaves the pod.
+result, so that a pod that is evicted while it copies leaves none. An attempt that was interrupted gets none either: a
+pod that begins anew measures it. The line is printed whatever becomes of the files. The token never leaves the pod.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import telemetry
 
 LONGEST_LINE_BYTES = 12 * 1024 - 64
 MARK = "SWEEP_RESULT "
+ANSWER_S = 60
+"""For so long nvidia-smi is waited for; beside a sick GPU it can hang."""
 MOST_TAIL_BYTES = 64 * 1024
 FIELDS = (
     *("timestamp", "index", "uuid", "name", "driver_version", "memory.total", "power.draw.instant", "power.draw"),
@@ -31,6 +37,7 @@ FIELDS = (
     *("clocks_event_reasons.active", "clocks_throttle_reasons.active"),
 )
 """What is asked of nvidia-smi, as far as this driver knows it."""
+CUDA = Path("/usr/local/cuda")
 COPIED = ("report.json", "requests.json", "env.json", "log.txt", "gpu.csv")
 
 
@@ -43,16 +50,47 @@ def query_fields() -> str:
     return ",".join(fields)
 
 
+MEND = (
+    "a bucket needs Workload Identity and a right: gcloud storage buckets add-iam-policy-binding gs://BUCKET"
+    " --role=roles/storage.objectUser --member=principal://iam.googleapis.com/projects/PROJECT_NUMBER/locations/global/"
+    "workloadIdentityPools/PROJECT_ID.svc.id.goog/subject/ns/NAMESPACE/sa/SERVICE_ACCOUNT (a claim: check its mode)"
+)
+
+
+def probe(into: Path) -> None:
+    """Write a file to the results volume and delete it, before anything that takes long is begun.
+
+    Raises:
+        SystemExit: it cannot be written.
+    """
+    file = into / f".probe-{os.environ.get('SWEEP_POD') or os.getpid()}"
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        file.write_text("can be written")  # an error of a bucket comes when the file is closed
+        file.unlink()
+    except OSError as error:
+        sys.exit(f"the results volume cannot be written: {error}; {MEND}")
+
+
 def publish(
-    folder: Path, *, point: str, attempt: str, exit_code: int, outcome: str, download_s: float, into: Path | None
+    folder: Path,
+    *,
+    point: str,
+    attempt: str,
+    exit_code: int,
+    outcome: str,
+    download_s: float,
+    into: Path | None,
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Write env.json and the results volume, and return the line.
+    """Write env.json and the results volume, and return the line; `unsaved` in it says why there are no files.
 
     Args:
         folder: the attempt's own: report.json, requests.json, log.txt, gpu.csv, began.
         outcome: ended, timeout, interrupted, or sick (a GPU is).
-        download_s: seconds that weights took; charged to the first attempt of the pod.
+        download_s: seconds that weights and the dataset took; those of the weights in the first attempt of the pod.
         into: the sweep's folder on the results volume.
+        facts: what else env.json is to say.
     """
     _redact(folder / "log.txt")
     ended = datetime.now(UTC)
@@ -69,10 +107,14 @@ def publish(
         "started_at": started.isoformat(),
         "ended_at": ended.isoformat(),
     }
-    environment = _environment(folder, report, started, ended, download_s)
-    (folder / "env.json").write_text(json.dumps(environment | {"attempt": about}, indent=1))
-    if into is not None:
-        _commit(folder, into / point / attempt)
+    environment = _environment(folder, report, started, ended, download_s) | {k: v for k, v in facts.items() if v}
+    try:
+        (folder / "env.json").write_text(json.dumps(environment | {"attempt": about}, indent=1))
+        if into is not None and outcome != "interrupted":
+            _commit(folder, into / point / attempt)
+    except OSError as error:
+        about["unsaved"] = str(error)
+        print(f"point {point} attempt {attempt} is told by its line only: {error}", file=sys.stderr)
     return line(about, report, environment, _tail(folder / "log.txt"))
 
 
@@ -98,7 +140,15 @@ def _environment(
     folder: Path, report: dict[str, Any] | None, started: datetime, ended: datetime, download_s: float
 ) -> dict[str, Any]:
     """Return columns of the row: where it ran, on what, how long each part took, and how the GPUs did."""
-    columns: dict[str, Any] = {"node": os.environ.get("SWEEP_NODE") or None, "download_s": download_s or None}
+    image = os.environ.get("SWEEP_IMAGE") or None
+    columns: dict[str, Any] = {
+        "node": os.environ.get("SWEEP_NODE") or None,
+        "download_s": download_s or None,
+        "image": image,
+        "image_digest": (image or "").partition("@")[2] or None,  # of a tag only the cluster knows it
+        "trtllm_version": _trtllm_version(),
+        "cuda_version": _cuda_version(),
+    }
     gpus: list[telemetry.Sample] = []
     if (folder / "gpu.csv").exists():
         with (folder / "gpu.csv").open(errors="replace") as samples:
@@ -110,11 +160,28 @@ def _environment(
         written = datetime.fromtimestamp((folder / "report.json").stat().st_mtime, UTC)
         columns["reported_at"] = written.isoformat()
         if bench_s is not None:
+            columns["bench_s"] = bench_s
             columns["load_s"] = max(0.0, (written - started).total_seconds() - bench_s)
             end = written.astimezone().replace(tzinfo=None)  # nvidia-smi prints local time
             count = len({sample.gpu for sample in gpus})
             columns |= telemetry.summarise(gpus, gpus=count, begin=end - timedelta(seconds=bench_s), end=end)
     return {name: value for name, value in columns.items() if value is not None}
+
+
+def _trtllm_version() -> str | None:
+    try:
+        return importlib.metadata.version("tensorrt_llm")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cuda_version() -> str | None:
+    """Return the version of CUDA in the image: NVIDIA's images say it in their environment and in a file."""
+    try:
+        said = json.loads((CUDA / "version.json").read_text())["cuda"]["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        said = os.environ.get("CUDA_VERSION")
+    return said if isinstance(said, str) and said else None
 
 
 def _hardware(header: str, first: str) -> dict[str, Any]:
@@ -188,8 +255,8 @@ def _size(value: Any) -> int:
 
 def _run(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-    except OSError:
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
         return ""
 
 
@@ -198,6 +265,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Publish what an attempt left.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("query", help="print the fields for nvidia-smi --query-gpu")
+    volume = commands.add_parser("probe", help="fail unless the results volume can be written")
+    volume.add_argument("folder", type=Path)
     former = commands.add_parser("again", help="print the line of an attempt that was published")
     former.add_argument("folder", type=Path)
     attempt = commands.add_parser("attempt", help="publish an attempt that has ended")
@@ -208,9 +277,12 @@ def main() -> None:
     attempt.add_argument("--outcome", choices=["ended", "timeout", "interrupted", "sick"], required=True)
     attempt.add_argument("--download-s", type=float, default=0.0)
     attempt.add_argument("--into", type=Path)
+    attempt.add_argument("--fact", action="append", default=[], help="NAME=VALUE for env.json")
     said = parser.parse_args()
     if said.command == "query":
         print(query_fields())
+    elif said.command == "probe":
+        probe(said.folder)
     elif said.command == "again":
         print(again(said.folder), flush=True)
     else:
@@ -222,6 +294,7 @@ def main() -> None:
             outcome=said.outcome,
             download_s=said.download_s,
             into=said.into,
+            facts={name: value for name, _, value in (fact.partition("=") for fact in said.fact)},
         )
         print(told, flush=True)
 

@@ -23,6 +23,19 @@ from sweep.plan import Deployment, job_name
 HELM_S = 120
 """helm renders hundreds of deployments in a second."""
 FIRST_HELM = "3.8"
+LAUNCHER: Mapping[str, Path] = {
+    "script": SHIPPED / "launchers" / "trtllm-bench.sh",
+    "prepare": SHIPPED / "launchers" / "prepare.sh",
+    "publish": SHIPPED / "launchers" / "publish.py",
+    "telemetry": PACKAGE / "telemetry.py",
+}
+"""What runs in the pod, by the chart's value."""
+PULL_S = 3600
+"""What image and volumes may take; a pod's deadline counts from when its node has taken it."""
+BETWEEN_POINTS_S = 900
+"""What a point may take beside its run: its dataset, waiting for free GPU memory, publishing."""
+MOST_CONFIG_MAP_BYTES = 2**20
+"""The API server refuses more."""
 NAMED: Mapping[str, str] = {
     "queue": "queue",
     "bucket": "results.bucket",
@@ -95,7 +108,8 @@ def values_of(
     """Return the chart's values for deployments.
 
     Raises:
-        UsageError: a value is given twice or is made by sweep, or a point cannot run on these nodes.
+        UsageError: a value is given twice or is made by sweep, a point cannot run on these nodes, or a deployment has
+            more points than a ConfigMap holds.
     """
     for name, why in MADE_HERE.items():
         if name in config.values:
@@ -107,16 +121,16 @@ def values_of(
         given = getattr(config, setting) or (owner if setting == "owner" else None)
         if given is not None:
             _put(values, dotted.split("."), given, f"backend.{setting} and backend.values.{dotted}")
+    launcher = {key: path.read_text() for key, path in LAUNCHER.items()}
+    made = [_deployment(deployment, config, engine_texts) for deployment in deployments]
+    for deployment in made:
+        _must_fit(deployment, launcher)
     return values | {
         "sweepId": deployments[0].sweep_id,
         "sweepName": sweep_name,
         "managedBy": "sweep",
-        "launcher": {
-            "script": (SHIPPED / "launchers" / "trtllm-bench.sh").read_text(),
-            "publish": (SHIPPED / "launchers" / "publish.py").read_text(),
-            "telemetry": (PACKAGE / "telemetry.py").read_text(),
-        },
-        "deployments": [_deployment(deployment, config, engine_texts) for deployment in deployments],
+        "launcher": launcher,
+        "deployments": made,
     }
 
 
@@ -128,13 +142,24 @@ def _deployment(deployment: Deployment, config: GkeBackend, engine_texts: Mappin
         "engineIds": list(dict.fromkeys(attempt.point.engine_id for attempt in attempts)),
         "attempts": [f"{attempt.point_id}:{attempt.repeat}-{attempt.number}" for attempt in attempts],
         "image": attempts[0].point.image,
-        "activeDeadlineSeconds": config.start_timeout_s + len(attempts) * (config.point_timeout_s + BETWEEN_POINTS_S),
-        "files": files_of(deployment, engine_texts, config.point_timeout_s),
+        "activeDeadlineSeconds": PULL_S
+        + config.start_timeout_s
+        + len(attempts) * (config.point_timeout_s + BETWEEN_POINTS_S),
+        "files": files_of(deployment, engine_texts, limit_s=config.point_timeout_s, start_s=config.start_timeout_s),
     }
 
 
-BETWEEN_POINTS_S = 300
-"""What a point may take beside its run: its dataset, waiting for free GPU memory, publishing."""
+def _must_fit(deployment: Mapping[str, Any], launcher: Mapping[str, str]) -> None:
+    """Refuse a deployment whose files are more than a ConfigMap may hold, before anything is created."""
+    files, points = deployment["files"], len(deployment["attempts"])
+    fixed = sum(len(text.encode()) for text in launcher.values())
+    size = sum(len(text.encode()) for text in files.values())
+    if fixed + size > MOST_CONFIG_MAP_BYTES:
+        fit = points * (MOST_CONFIG_MAP_BYTES - fixed) // size
+        raise UsageError(
+            f"{points} points are too many for the ConfigMap of one Job ({(fixed + size) >> 10} KiB of"
+            f" {MOST_CONFIG_MAP_BYTES >> 10}): give run.max_points_per_deployment={max(1, fit * 9 // 10)}"
+        )
 
 
 def _other_gpus(deployments: Sequence[Deployment]) -> str:

@@ -99,7 +99,7 @@ class GkeBackend:
     hf_secret: Secret with the Hugging Face token; None for public models.
     owner: annotation, for people; None is the user's name here.
     point_timeout_s: a run of trtllm-bench is ended after so long, model load included.
-    start_timeout_s: what weights may take before the first point; bounds the Job with the sum of its points.
+    start_timeout_s: what weights may take before the first point, waiting for another pod of the node included.
     pending_timeout_s: a pod that cannot start (no such image, Secret or volume) is given up after so long.
     values: any other value of charts/trtllm-bench.
     """

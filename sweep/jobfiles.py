@@ -4,7 +4,8 @@
     argv-POINT.txt          trtllm-bench's arguments, one a line
     engine-ENGINE.yaml      the engine YAML
     dataset-DATASET.txt     isl, osl, number of requests, seed: a line each
-    model.txt               Hugging Face id, and the revision (an empty line: the newest)
+    model.txt               Hugging Face id; revision (an empty line: the newest); size of the weights in 1e9 bytes (an
+                            empty line: unknown); seconds that they may take before the first point: a line each
 
 A value of the user is a line of its own and never part of a command. What only the pod knows stands as a placeholder
 that is a whole line (PLACEHOLDERS); a value that looks like one is refused.
@@ -43,17 +44,19 @@ class Placeholder(StrEnum):
 PLACEHOLDERS = frozenset(Placeholder)
 
 
-def files_of(deployment: Deployment, engine_texts: Mapping[str, str], limit_s: int) -> dict[str, str]:
+def files_of(deployment: Deployment, engine_texts: Mapping[str, str], *, limit_s: int, start_s: int) -> dict[str, str]:
     """Return the files of a deployment by name.
 
     Args:
         engine_texts: the user's engine YAML by model id, as it was written.
         limit_s: after so many seconds a point's run is ended.
+        start_s: the weights may take so many seconds before the first point.
 
     Raises:
         UsageError: a value cannot be a line, or the bench does not run this way.
     """
-    files: dict[str, str] = {"model.txt": _lines(deployment.model.id, deployment.attempts[0].point.revision or "")}
+    model, revision = deployment.model, deployment.attempts[0].point.revision or ""
+    files: dict[str, str] = {"model.txt": _lines(model.id, revision, f"{model.weights_gb:.1f}", start_s)}
     points: list[str] = []
     for attempt in deployment.attempts:
         point = attempt.point
@@ -77,10 +80,14 @@ def arguments(point: Point) -> list[str]:
     `latency` takes no batch limits, no policy and no per-request records, and always streams.
 
     Raises:
-        UsageError: benchmark_serving runs otherwise; or a value is a placeholder.
+        UsageError: benchmark_serving runs otherwise, there is no dataset of the modality, or a value is a placeholder.
     """
     if point.bench == Bench.SERVE:
         raise UsageError("bench=serve needs a server and a client; in a pod only throughput and latency run so far")
+    if point.modality is not None:
+        raise UsageError(
+            f"modality={point.modality}: in a pod only datasets of text are made so far; leave modality out"
+        )
     said: list[object] = ["--model", point.model, "--model_path", Placeholder.MODEL_PATH, point.bench.value]
     said += ["--backend", "pytorch", "--tp", point.tp, "--pp", point.pp, "--ep", point.ep]
     said += ["--max_seq_len", point.max_seq_len, "--dataset", Placeholder.DATASET, "--num_requests", point.num_requests]
@@ -89,8 +96,6 @@ def arguments(point: Point) -> list[str]:
         said += ["--max_batch_size", point.max_batch_size, "--max_num_tokens", point.max_num_tokens]
         said += ["--scheduler_policy", point.scheduler_policy.value, *(["--streaming"] if point.streaming else [])]
         said += ["--request_json", Placeholder.REQUESTS]
-    if point.modality is not None:
-        said += ["--modality", point.modality.value]
     if point.max_input_len is not None:
         said += ["--max_input_len", point.max_input_len]
     said += [Placeholder.ENGINE_OPTION, Placeholder.ENGINE, "--report_json", Placeholder.REPORT]

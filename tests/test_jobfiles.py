@@ -76,9 +76,8 @@ def test_unlimited_is_minus_one() -> None:
 
 def test_what_is_off_has_no_flag() -> None:
     assert "--streaming" not in options(replace(POINT, streaming=False))
-    assert not {"--modality", "--max_input_len"} & options(POINT).keys()
-    image = options(replace(POINT, modality=Modality.IMAGE, max_input_len=4096))
-    assert (image["--modality"], image["--max_input_len"]) == ("image", "4096")
+    assert "--max_input_len" not in options(POINT)
+    assert options(replace(POINT, max_input_len=4096))["--max_input_len"] == "4096"
 
 
 def test_latency_takes_fewer_options() -> None:
@@ -91,6 +90,11 @@ def test_latency_takes_fewer_options() -> None:
 def test_serve_is_refused() -> None:
     with pytest.raises(UsageError, match="a server and a client"):
         arguments(replace(POINT, bench=Bench.SERVE))
+
+
+def test_a_modality_is_refused_while_datasets_are_of_text_only() -> None:
+    with pytest.raises(UsageError, match="modality=image: in a pod only datasets of text are made so far"):
+        arguments(replace(POINT, modality=Modality.IMAGE))
 
 
 @given(st.text(min_size=1))
@@ -175,7 +179,7 @@ def deployment(**changed: Any) -> plan.Deployment:
 
 def test_files_of_a_deployment() -> None:
     made = deployment()
-    files = files_of(made, {LLAMA.id: TEXT}, limit_s=1800)
+    files = files_of(made, {LLAMA.id: TEXT}, limit_s=1800, start_s=900)
     lines = files["points.txt"].splitlines()
     assert len(lines) == len(made.attempts) == 4
     for line, attempt in zip(lines, made.attempts, strict=True):
@@ -187,16 +191,16 @@ def test_files_of_a_deployment() -> None:
             for v in (attempt.point.isl, attempt.point.osl, attempt.point.num_requests, attempt.point.dataset_seed)
         ]
         assert f"engine-{engine}.yaml" in files
-    assert files["model.txt"] == f"{LLAMA.id}\n\n"
+    assert files["model.txt"] == f"{LLAMA.id}\n\n{LLAMA.weights_gb:.1f}\n900\n"
 
 
 def test_a_line_break_is_refused() -> None:
     made = deployment()
     broken = replace(made.attempts[0], point=replace(made.attempts[0].point, model="a\n--evil"))
     with pytest.raises(UsageError, match="line break"):
-        files_of(replace(made, attempts=(broken,)), {"a\n--evil": TEXT}, limit_s=1)
+        files_of(replace(made, attempts=(broken,)), {"a\n--evil": TEXT}, limit_s=1, start_s=1)
 
 
 def test_a_dataset_is_shared_by_points_that_need_the_same() -> None:
-    files = files_of(deployment(num_requests=8), {LLAMA.id: TEXT}, limit_s=60)
+    files = files_of(deployment(num_requests=8), {LLAMA.id: TEXT}, limit_s=60, start_s=60)
     assert len([name for name in files if name.startswith("dataset-")]) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -34,21 +36,32 @@ TEXT = "kv_cache_config: {enable_block_reuse: false, free_gpu_memory_fraction: 0
 MARK = "SWEEP_RESULT "
 DEADLINE_S = 120
 
-HF = """#!/bin/bash
+COMMIT = "3f1c0a7b" * 5
+HF = f"""#!/bin/bash
 echo "$@" >>"$HF_CALLS"
-while [ $# -gt 0 ]; do if [ "$1" = --local-dir ]; then echo '{}' >"$2/config.json"; fi; shift; done
-exit "${HF_EXIT:-0}"
+[ "${{HF_HUB_DISABLE_PROGRESS_BARS:-}}" = 1 ] || printf 'Fetching: 10%%|#   |\\rFetching: 20%%|##  |'
+sleep "${{HF_SECONDS:-0}}"
+while [ $# -gt 0 ]; do
+    if [ "$1" = --local-dir ]; then
+        echo '{{}}' >"$2/config.json"
+        mkdir -p "$2/.cache/huggingface/download"
+        printf '%s\\n' {COMMIT} etag 1.0 >"$2/.cache/huggingface/download/config.json.metadata"
+    fi
+    shift
+done
+exit "${{HF_EXIT:-0}}"
 """
 NVIDIA_SMI = """#!/bin/bash
 case "$1" in
 --help-query-gpu) printf '"%s"\\n' timestamp uuid name driver_version memory.total power.draw clocks.current.sm \\
     clocks_event_reasons.active ecc.errors.uncorrected.volatile.total ;;
---query-gpu=memory.used) echo "${USED_MIB:-0}" ;;
+--query-gpu=memory.used) if [ -e "${USED:-}" ]; then . "$USED"; else echo 0; fi ;;
 *)  echo "timestamp, uuid, name, driver_version, memory.total [MiB], power.draw [W], clocks.current.sm [MHz],"\\
         "clocks_event_reasons.active, ecc.errors.uncorrected.volatile.total"
-    while sleep 0.1; do
+    while true; do # the first at once, as nvidia-smi -lms does
         echo "$(date +'%Y/%m/%d %H:%M:%S.%3N'), GPU-1, NVIDIA GB200, 580.1, 189000 MiB, 700.00 W, 1500 MHz,"\\
             "0x0000000000000004, 0"
+        sleep 0.1
     done ;;
 esac
 """
@@ -57,18 +70,25 @@ esac
 class Pod:
     """What a pod of the chart sees, below one folder."""
 
-    def __init__(self, folder: Path, deployment: plan.Deployment, limit_s: int = 60) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        deployment: plan.Deployment,
+        *,
+        limit_s: int = 60,
+        start_s: int = 60,
+        weights_gb: float = 0.1,  # what the machine of the tests has room for
+    ) -> None:
         self.folder, self.deployment = folder, deployment
         self.files, self.bin, self.results = folder / "files", folder / "bin", folder / "results"
         for made in (self.files, self.bin, self.results, folder / "trtllm"):
             made.mkdir(parents=True)
-        for source in (
-            ROOT / "launchers" / "trtllm-bench.sh",
-            ROOT / "launchers" / "publish.py",
-            ROOT / "sweep" / "telemetry.py",
-        ):
-            shutil.copy(source, self.files)
-        for name, text in files_of(deployment, {deployment.model.id: TEXT}, limit_s).items():
+        for source in (*(ROOT / "launchers").iterdir(), ROOT / "sweep" / "telemetry.py"):
+            if source.is_file():
+                shutil.copy(source, self.files)
+        texts = {deployment.model.id: TEXT}
+        deployment = replace(deployment, model=replace(deployment.model, weights_gb=weights_gb))
+        for name, text in files_of(deployment, texts, limit_s=limit_s, start_s=start_s).items():
             (self.files / name).write_text(text)
         self.program("trtllm-bench", STANDIN.read_text())
         self.program("hf", HF)
@@ -97,6 +117,24 @@ class Pod:
     def command(self) -> list[str]:
         return ["bash", str(self.files / "trtllm-bench.sh")]
 
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(),
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+        )
+
+    def folder_of(self, number: int) -> Path:
+        return self.folder / "work" / self.deployment.attempts[number].point_id / "1-1"
+
+    def left(self) -> str:
+        """Return the processes of trtllm-bench that are still there."""
+        found = subprocess.run(["pgrep", "-f", str(self.bin / "trtllm-bench")], capture_output=True, text=True)
+        return found.stdout
+
     def run(self, **environment: str) -> tuple[int, list[dict[str, Any]], str]:
         done = subprocess.run(
             self.command(),
@@ -121,11 +159,25 @@ def results_in(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix(MARK)) for line in lines]
 
 
-def deployment(concurrency: tuple[int, ...] = (1, 4), **changed: Any) -> plan.Deployment:
+def deployment(concurrency: Iterable[int] = (1, 4), **changed: Any) -> plan.Deployment:
     settings = CHECKED | {"model": LLAMA.id, "isl": 16, "osl": 8, "num_requests": 8} | changed
     grown = expand({"grid": {"concurrency": list(concurrency)}}, settings, LLAMA)
     (made,) = plan.make([(LLAMA, grown)], sweep_id="s1", nodes=1).deployments
     return made
+
+
+def until(probe: Callable[[], object]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not probe():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def terminated(begun: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]], str]:
+    """Send SIGTERM, and return what `run` does."""
+    begun.send_signal(signal.SIGTERM)
+    out, said = begun.communicate(timeout=DEADLINE_S)
+    return begun.returncode, results_in(out), said
 
 
 @pytest.fixture
@@ -162,11 +214,14 @@ def test_every_point_is_measured_and_its_report_passes_the_gate(pod: Pod, versio
 
 def test_the_environment_is_columns(pod: Pod) -> None:
     pod.program("nvidia-smi", NVIDIA_SMI)
-    code, told, said = pod.run(STANDIN_SECONDS="1.5")
+    image = "registry/trtllm@sha256:" + "0" * 64
+    code, told, said = pod.run(STANDIN_SECONDS="1.5", SWEEP_IMAGE=image, CUDA_VERSION="13.0.1", HF_SECONDS="2")
     assert code == 0, said
     for result in told:
         environment = result["environment"]
-        assert environment.keys() <= ENVIRONMENT.keys()
+        assert environment.keys() - ENVIRONMENT.keys() == {
+            *("image", "engine_option", "dataset_by", "weights_path", "weights_commit")
+        }
         assert (environment["node"], environment["gpu_name"], environment["driver_version"]) == (
             *("a4x-0001", "NVIDIA GB200"),
             "580.1",
@@ -174,8 +229,28 @@ def test_the_environment_is_columns(pod: Pod) -> None:
         assert (environment["slowdown"], environment["power_capped"], environment["sm_clock_mhz"]) == ("", True, 1500)
         assert environment["energy_j"] == pytest.approx(1.5 * 700, rel=0.2)
         assert environment["load_s"] >= 0
+        assert environment["bench_s"] == pytest.approx(1.5, rel=0.2)
+        assert (environment["image"], environment["image_digest"]) == (image, "sha256:" + "0" * 64)
+        assert environment["cuda_version"] == "13.0.1"
+        assert (environment["engine_option"], environment["dataset_by"]) == (
+            *("--extra_llm_api_options", "prepare_dataset.py"),
+        )
+        assert environment["weights_path"] == str(pod.folder / "cache" / "weights" / LLAMA.id.replace("/", "--"))
+        assert environment["weights_commit"] == COMMIT
         assert datetime.fromisoformat(environment["reported_at"]).tzinfo is not None
+    assert told[0]["environment"]["download_s"] >= 1
     assert [bool(result["environment"].get("download_s")) for result in told][1:] == [False]
+
+
+def test_the_download_s_seconds_are_those_of_weights_and_dataset(pod: Pod) -> None:
+    pod.program("trtllm-bench", f'#!/bin/bash\ncase $* in *--help) sleep 3 ;; esac\nexec "{pod.folder}/bench" "$@"\n')
+    pod.program("../bench", STANDIN.read_text())
+    code, told, said = pod.run()
+    assert code == 0, said
+    (probed,) = (line for line in said.splitlines() if "engine options by" in line)
+    begun = next(line for line in said.splitlines() if line.endswith("begins"))
+    after = datetime.fromisoformat(begun.split()[0]) - datetime.fromisoformat(probed.split()[0])
+    assert told[0]["environment"].get("download_s", 0) <= after.total_seconds() + 1
 
 
 def test_results_lie_on_the_volume_and_are_not_measured_again(pod: Pod) -> None:
@@ -225,10 +300,23 @@ def test_a_cut_download_goes_on_and_another_revision_is_another_folder(tmp_path:
 
 @pytest.mark.parametrize("below", [LLAMA.id, LLAMA.id.replace("/", "--"), LLAMA.id.partition("/")[2], "."])
 def test_weights_on_a_volume_are_not_downloaded(pod: Pod, below: str) -> None:
-    (pod.folder / "weights" / below).mkdir(parents=True)
-    (pod.folder / "weights" / below / "config.json").write_text("{}")
-    code, told, said = pod.run(SWEEP_WEIGHTS=str(pod.folder / "weights"))
+    folder = pod.folder / "weights" / below
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    named = {"SWEEP_WEIGHTS_MODEL": LLAMA.id} if below == "." else {}
+    code, told, said = pod.run(SWEEP_WEIGHTS=str(pod.folder / "weights"), **named)
     assert (code, len(told), pod.downloads) == (0, 2, []), said
+    assert Path(told[0]["environment"]["weights_path"]).samefile(folder)
+
+
+@pytest.mark.parametrize("named", ["", "Qwen/Qwen3-32B"])
+def test_a_volume_that_may_be_another_model_s_folder_is_refused(pod: Pod, named: str) -> None:
+    (pod.folder / "weights").mkdir()
+    (pod.folder / "weights" / "config.json").write_text("{}")
+    code, told, said = pod.run(SWEEP_WEIGHTS=str(pod.folder / "weights"), SWEEP_WEIGHTS_MODEL=named)
+    assert (code, told) == (1, [])
+    assert f"no config.json of {LLAMA.id}" in said
+    assert "weights.model must say so" in said
 
 
 def test_missing_weights_are_told(pod: Pod) -> None:
@@ -238,12 +326,111 @@ def test_missing_weights_are_told(pod: Pod) -> None:
     assert f"no config.json of {LLAMA.id}" in said
 
 
+def test_a_download_is_told_in_lines(pod: Pod) -> None:
+    code, _, said = pod.run(HF_SECONDS="1", SWEEP_PROGRESS_S="0.2")
+    assert code == 0, said
+    assert f"downloading {LLAMA.id}: 0 of 0.1 GB\n" in said
+    assert "Fetching" not in said
+
+
+def test_a_download_that_does_not_fit_is_not_begun(tmp_path: Path) -> None:
+    pod = Pod(tmp_path / "pod", deployment(), weights_gb=1e9)
+    code, told, said = pod.run()
+    assert (code, told, pod.downloads) == (1, [], [])
+    assert "GB are free" in said
+    assert classify(said.splitlines(), exit_code=code).kind == "out_of_disk"
+
+
+@pytest.mark.parametrize("what", ["the download", "another pod's"])
+def test_weights_have_a_time_limit(tmp_path: Path, what: str) -> None:
+    pod = Pod(tmp_path / "pod", deployment(), start_s=1)
+    with holding(pod) if what == "another pod's" else contextlib.nullcontext():
+        code, told, said = pod.run(HF_SECONDS="600")
+    assert (code, told) == (124, [])
+    assert "longer than their time limit of 1 s (backend.start_timeout_s)" in said
+    assert classify(said.splitlines(), exit_code=code).kind == "timeout"
+
+
+def test_sigterm_ends_the_wait_for_another_pod_s_download(pod: Pod) -> None:
+    with holding(pod):
+        begun = pod.start()
+        lines: list[str] = []
+        while "another pod of this node" not in "".join(lines):
+            assert begun.stderr is not None
+            lines.append(begun.stderr.readline())
+        code, told, _ = terminated(begun)
+    assert (code, told, pod.downloads) == (143, [], [])
+
+
+@contextlib.contextmanager
+def holding(pod: Pod) -> Iterator[None]:
+    """Hold the lock of the weights, as another pod would."""
+    lock = pod.folder / "cache" / "weights" / f"{LLAMA.id.replace('/', '--')}.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# ------------------------------------------------------------------------------------------------- what must be there
+
+
+def test_an_image_without_trtllm_bench_is_told(pod: Pod) -> None:
+    (pod.bin / "trtllm-bench").unlink()
+    code, told, said = pod.run()
+    assert (code, told, pod.downloads) == (1, [], [])
+    assert "does not tell its options" in said
+    assert classify(said.splitlines(), exit_code=code).kind == "usage"
+
+
+def test_a_results_volume_that_cannot_be_written_ends_the_pod_before_its_weights(pod: Pod) -> None:
+    (pod.results / "s1").write_text("a file where the folder should be")
+    code, told, said = pod.run()
+    assert (code, told, pod.downloads) == (1, [], [])
+    assert "the results volume cannot be written" in said
+    assert "gcloud storage buckets add-iam-policy-binding gs://" in said
+
+
+def test_a_results_volume_that_fails_later_loses_no_line(pod: Pod) -> None:
+    breaks = f'rm -rf "{pod.results}/s1"; touch "{pod.results}/s1"'
+    pod.program(
+        "trtllm-bench", f'#!/bin/bash\ncase $* in *--dataset*) {breaks} ;; esac\nexec "{pod.folder}/bench" "$@"\n'
+    )
+    pod.program("../bench", STANDIN.read_text())
+    code, told, said = pod.run()
+    assert code == 0, said
+    assert [bool(result["report"]) for result in told] == [True, True]
+    assert all("s1" in result["unsaved"] for result in told)
+    assert said.count("is told by its line only") == 2
+
+
+def test_a_publisher_that_fails_ends_the_pod(pod: Pod) -> None:
+    broken = f'rm "{pod.files}/telemetry.py"'
+    pod.program(
+        "trtllm-bench", f'#!/bin/bash\ncase $* in *--dataset*) {broken} ;; esac\nexec "{pod.folder}/bench" "$@"\n'
+    )
+    pod.program("../bench", STANDIN.read_text())
+    code, told, said = pod.run()
+    assert (code, told) == (1, [])
+    assert f"ended in step 'point {pod.deployment.attempts[0].point_id}'" in said
+
+
 # ----------------------------------------------------------------------------------------------------------- failures
 
 
-@pytest.mark.parametrize("kind", ["oom", "kv_cache_too_small", "invalid_config", "nccl", "interrupted", "no_report"])
-def test_a_point_that_fails_does_not_end_the_others(pod: Pod, kind: str) -> None:
-    code, told, _ = pod.run(STANDIN_FAIL=kind, STANDIN_FAIL_AT="4")
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        *((kind, kind) for kind in ("oom", "kv_cache_too_small", "invalid_config", "nccl", "interrupted", "no_report")),
+        ("engine_too_short", "request_too_long"),
+        ("mapping", "invalid_config"),
+        ("oom_as_nccl", "oom"),
+        ("hang_detected", "hang"),
+        ("fault_of_the_program", "unknown"),
+    ],
+)
+def test_a_point_that_fails_does_not_end_the_others(pod: Pod, fault: str, kind: str) -> None:
+    code, told, _ = pod.run(STANDIN_FAIL=fault, STANDIN_FAIL_AT="4")
     assert code == 0
     of = {result["point"]: result for result in told}
     for attempt in pod.deployment.attempts:
@@ -262,7 +449,13 @@ def test_a_point_that_takes_too_long_is_ended_with_all_its_processes(tmp_path: P
     assert code == 0, said
     outcomes = {r["point"]: r["outcome"] for r in told}
     assert sorted(outcomes.values()) == ["ended", "timeout"]
-    assert subprocess.run(["pgrep", "-f", str(pod.bin / "trtllm-bench")], capture_output=True).returncode == 1
+    assert pod.left() == ""
+
+
+def test_a_rank_that_left_the_process_group_does_not_outlive_its_point(pod: Pod) -> None:
+    code, told, said = pod.run(STANDIN_FAIL="stray_rank")
+    assert (code, [bool(result["report"]) for result in told]) == (0, [True, True]), said
+    assert pod.left() == ""
 
 
 def test_a_sick_gpu_ends_the_pod(pod: Pod) -> None:
@@ -271,29 +464,95 @@ def test_a_sick_gpu_ends_the_pod(pod: Pod) -> None:
     assert "this node is given up" in said
 
 
-def test_memory_that_is_never_freed_is_a_sick_gpu(pod: Pod) -> None:
+def used(pod: Pod, says: str, *, once: bool = False, after: int = 0) -> dict[str, str]:
+    """Make nvidia-smi say something of the memory that is used; once only, or from so many points on."""
     pod.program("nvidia-smi", NVIDIA_SMI)
-    code, told, _ = pod.run(USED_MIB="90000")
-    assert (code, told[0]["outcome"]) == (3, "sick")
-    assert classify(told[0]["log_tail"].splitlines(), exit_code=3).kind == "sick_gpu"
+    path, count = pod.folder / "used", pod.folder / "count"
+    when = f'[ "$(ls -d "{pod.folder}"/work/*/ | wc -l)" -gt {after} ]' + (f' && [ ! -e "{count}" ]' if once else "")
+    path.write_text(f'if {when}; then touch "{count}"; {says}; else echo 0; fi\n')
+    return {"USED": str(path)}
+
+
+def test_memory_that_a_point_never_frees_is_a_sick_gpu(pod: Pod) -> None:
+    code, told, said = pod.run(**used(pod, "echo 90000", after=1))
+    assert (code, [result["outcome"] for result in told]) == (3, ["ended", "sick"]), said
+    assert classify(told[1]["log_tail"].splitlines(), exit_code=3).kind == "sick_gpu"
+
+
+def test_memory_that_others_use_from_the_beginning_is_only_told(pod: Pod) -> None:
+    code, told, said = pod.run(**used(pod, "echo 90000"))
+    assert (code, [result["outcome"] for result in told]) == (0, ["ended", "ended"]), said
+    assert said.count("warning: 90000 MiB of a GPU are in use before the first point") == 1
+
+
+@pytest.mark.parametrize("says", ["exit 9", "echo '[N/A]'"])
+def test_an_nvidia_smi_that_fails_once_or_knows_nothing_is_no_sick_gpu(pod: Pod, says: str) -> None:
+    code, told, said = pod.run(**used(pod, says, once=says.startswith("exit")))
+    assert (code, [result["outcome"] for result in told]) == (0, ["ended", "ended"]), said
+
+
+def test_an_nvidia_smi_that_always_fails_is_a_sick_gpu(pod: Pod) -> None:
+    code, told, said = pod.run(**used(pod, "echo 'Unable to determine the device handle: Unknown Error'; exit 255"))
+    assert (code, [result["outcome"] for result in told]) == (3, ["sick"]), said
+    assert "Unable to determine the device handle" in told[0]["log_tail"]
+
+
+def test_an_nvidia_smi_that_hangs_is_not_waited_for(pod: Pod) -> None:
+    pod.program("nvidia-smi", "#!/bin/bash\nexec sleep 600\n")
+    ask = f"import sys; sys.path.insert(0, {str(pod.files)!r}); import publish; publish.ANSWER_S = 0.2; publish.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", ask, "query"], env=pod.environment(), capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert (done.returncode, done.stdout.startswith("timestamp,")) == (0, True), done.stderr
 
 
 def test_sigterm_publishes_what_was_done(pod: Pod) -> None:
-    begun = subprocess.Popen(
-        pod.command(),
-        env=pod.environment(STANDIN_FAIL="hang", STANDIN_FAIL_AT=str(pod.deployment.attempts[1].point.concurrency)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    at = str(pod.deployment.attempts[1].point.concurrency)
+    begun = pod.start(STANDIN_FAIL="hang", STANDIN_FAIL_AT=at)
+    log = pod.folder_of(1) / "log.txt"
+    until(lambda: log.exists() and "Loading" in log.read_text())
+    code, told, said = terminated(begun)
+    assert code == 143, said
+    assert [result["outcome"] for result in told] == ["ended", "interrupted"]
+    first, second = (pod.results / "s1" / attempt.point_id / "1-1" for attempt in pod.deployment.attempts)
+    assert ((first / "done.json").exists(), (second / "done.json").exists()) == (True, False)
+
+    code, again, said = pod.run()  # the same pod, begun anew by its queue
+    assert (code, again[0]) == (0, told[0]), said
+    assert (again[1]["outcome"], bool(again[1]["report"])) == ("ended", True)
+
+
+def test_sigterm_while_a_dataset_is_made_begins_no_point(pod: Pod) -> None:
+    making = pod.folder / "making"
+    script = pod.folder / "trtllm" / "prepare_dataset.py"
+    script.write_text(f"import time; open({str(making)!r}, 'w'); time.sleep(600)\n")
+    begun = pod.start()
+    until(making.exists)
+    code, told, said = terminated(begun)
+    assert (code, [(result["outcome"], result["exit_code"]) for result in told]) == (143, [("interrupted", 143)])
+    assert "begins" not in said
+
+
+def test_sigterm_while_a_gpu_is_waited_for_begins_no_point(pod: Pod) -> None:
+    asked = used(pod, "echo 90000")
+    begun = pod.start(**asked, SWEEP_FREE_WAIT_S="600")
+    until((pod.folder / "count").exists)
+    code, told, said = terminated(begun)
+    assert (code, [(result["outcome"], result["exit_code"]) for result in told]) == (143, [("interrupted", 143)])
+    assert "begins" not in said
+
+
+def test_a_bench_that_ended_by_itself_is_not_called_interrupted(pod: Pod) -> None:
+    """SIGTERM comes while the report is there already and the bench says goodbye."""
+    text = STANDIN.read_text().replace(
+        '"report_then_crash":\n        sys.exit(1)',
+        '"goodbye":\n        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(600)',
     )
-    second = pod.folder / "work" / pod.deployment.attempts[1].point_id / "1-1" / "log.txt"
-    end = time.monotonic() + DEADLINE_S
-    while not (second.exists() and "Loading" in second.read_text()) and time.monotonic() < end:
-        time.sleep(0.05)
-    begun.send_signal(signal.SIGTERM)
-    out, said = begun.communicate(timeout=DEADLINE_S)
-    assert begun.returncode == 143, said
-    assert [result["outcome"] for result in results_in(out)] == ["ended", "interrupted"]
+    pod.program("trtllm-bench", text)
+    begun = pod.start(STANDIN_FAIL="goodbye")
+    until((pod.folder_of(0) / "report.json").exists)
+    code, told, said = terminated(begun)
+    assert (code, [(result["outcome"], bool(result["report"])) for result in told]) == (143, [("ended", True)]), said
 
 
 def test_a_dataset_that_cannot_be_made_is_a_failed_point(pod: Pod) -> None:
@@ -302,6 +561,12 @@ def test_a_dataset_that_cannot_be_made_is_a_failed_point(pod: Pod) -> None:
     assert code == 0
     assert {(r["exit_code"], r["report"]) for r in told} == {(1, None)}
     assert "prepare_dataset.py is there" in told[0]["log_tail"]
+
+
+def test_a_dataset_that_is_not_ready_in_time_is_a_failed_point(pod: Pod) -> None:
+    (pod.folder / "trtllm" / "prepare_dataset.py").write_text("import time; time.sleep(600)\n")
+    code, told, said = pod.run(SWEEP_DATASET_S="1")
+    assert (code, [result["outcome"] for result in told]) == (0, ["timeout", "timeout"]), said
 
 
 # --------------------------------------------------------------------------------------------------- data, not commands
@@ -324,6 +589,17 @@ def test_the_token_never_leaves_the_pod(pod: Pod) -> None:
     code, told, said = pod.run(STANDIN_FAIL="leak", HF_TOKEN="hf_secret123")
     assert code == 0
     assert "token is ***" in told[0]["log_tail"]
+    for text in (json.dumps(told), said, *(p.read_text() for p in pod.results.rglob("*.*") if p.is_file())):
+        assert "hf_secret123" not in text
+
+
+def test_the_token_does_not_leave_by_what_is_said_of_weights_and_datasets(pod: Pod) -> None:
+    pod.program("hf", HF.replace("exit ", 'echo "token is $HF_TOKEN" >&2\nexit '))
+    (pod.folder / "trtllm" / "prepare_dataset.py").write_text("import os; raise SystemExit(os.environ['HF_TOKEN'])\n")
+    code, told, said = pod.run(HF_TOKEN="hf_secret123")
+    assert (code, told[0]["exit_code"]) == (0, 1)
+    assert "token is ***" in said
+    assert "***" in told[0]["log_tail"]
     for text in (json.dumps(told), said, *(p.read_text() for p in pod.results.rglob("*.*") if p.is_file())):
         assert "hf_secret123" not in text
 

@@ -11,15 +11,24 @@ from typing import Any
 import pytest
 import yaml
 
+from sweep import chart
+from sweep.config import GkeBackend
+from sweep.errors import UsageError
 from tests.cluster.conftest import Run
 from tests.cluster.kit.cluster import Cluster
+from tests.test_launcher import TEXT, deployment
 
 ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "charts" / "trtllm-bench"
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
 
 ONE: dict[str, Any] = {
-    "launcher": {"script": "#!/bin/bash\necho 'hi'\n", "publish": "print('x')\n", "telemetry": "# t\n"},
+    "launcher": {
+        "script": "#!/bin/bash\necho 'hi'\n",
+        "prepare": "# p\n",
+        "publish": "print('x')\n",
+        "telemetry": "# t\n",
+    },
     "deployments": [{"files": {"points.txt": "p1 1-1\n", "argv-p1.txt": "--model\nx/y\n"}}],
 }
 EVERYTHING: dict[str, Any] = {
@@ -45,7 +54,9 @@ EVERYTHING: dict[str, Any] = {
     "queuePriorityClass": "very-low",
     "maxExecTimeSeconds": 3600,
     "dws": {"maxRunDurationSeconds": 7200},
-    "weights": {"claimName": "lustre-pvc", "subPath": "models"},
+    "weights": {"claimName": "lustre-pvc", "subPath": "models", "model": "org/name"},
+    "gcsfuse": {"mountOptions": "implicit-dirs", "claims": True},
+    "pendingDeadlineSeconds": 86400,
     "results": {"bucket": "my.bucket_name", "subPath": "sweeps"},
     "huggingFace": {"secretName": "hf-secret"},
 }
@@ -89,6 +100,7 @@ def test_a_deployment_is_a_job_and_a_config_map(render: Any) -> None:
     assert job["metadata"]["namespace"] == files["metadata"]["namespace"] == "perf"
     assert files["data"] == {
         "trtllm-bench.sh": ONE["launcher"]["script"],
+        "prepare.sh": ONE["launcher"]["prepare"],
         "publish.py": ONE["launcher"]["publish"],
         "telemetry.py": ONE["launcher"]["telemetry"],
         **ONE["deployments"][0]["files"],
@@ -126,7 +138,7 @@ def test_a_job_ends_and_stays_ended(render: Any) -> None:
     for job in by_kind(render(EVERYTHING))["Job"]:
         spec, pod = job["spec"], job["spec"]["template"]["spec"]
         assert (spec["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
-        assert spec["activeDeadlineSeconds"] > 0
+        assert (pod["activeDeadlineSeconds"], spec["activeDeadlineSeconds"]) == (14400, 14400 + 86400)
         assert spec["ttlSecondsAfterFinished"] > 0
         assert "suspend" not in spec
 
@@ -177,6 +189,35 @@ def test_volumes_are_what_was_given(render: Any) -> None:
     assert (mounts["weights"]["readOnly"], mounts["weights"]["subPath"]) == (True, "models")
     (job,) = by_kind(render(ONE | {"cache": {"hostPath": ""}}))["Job"]
     assert {"name": "cache", "emptyDir": {}} in job["spec"]["template"]["spec"]["volumes"]
+
+
+@pytest.mark.parametrize("volume", ["weights", "results"])
+@pytest.mark.parametrize(("claims", "annotated"), [(True, True), (False, False)])
+def test_a_claim_that_is_a_gcsfuse_volume_is_mounted_as_gke_wants_it(
+    render: Any, volume: str, claims: bool, annotated: bool
+) -> None:
+    (job,) = by_kind(render(ONE | {volume: {"claimName": "models"}, "gcsfuse": {"claims": claims}}))["Job"]
+    annotations = job["spec"]["template"]["metadata"].get("annotations", {})
+    assert (annotations.get("gke-gcsfuse/volumes") == "true") == annotated
+    (bare,) = by_kind(render(ONE | {"gcsfuse": {"claims": claims}}))["Job"]
+    assert "annotations" not in bare["spec"]["template"]["metadata"]
+
+
+def test_pods_go_to_nodes_with_local_ssd_unless_the_cache_is_elsewhere(render: Any) -> None:
+    label = "cloud.google.com/gke-ephemeral-storage-local-ssd"
+    (job,) = by_kind(render(ONE))["Job"]
+    assert job["spec"]["template"]["spec"]["nodeSelector"][label] == "true"
+    (job,) = by_kind(render(ONE | {"nodeSelector": {label: None}}))["Job"]
+    assert label not in job["spec"]["template"]["spec"]["nodeSelector"]
+
+
+def test_a_volume_that_is_one_model_s_own_folder_is_told_so(render: Any) -> None:
+    def told(weights: dict[str, str]) -> dict[str, Any]:
+        (job,) = by_kind(render(ONE | {"weights": weights}))["Job"]
+        return {env["name"]: env.get("value") for env in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+    assert told({"claimName": "w", "model": "org/name"})["SWEEP_WEIGHTS_MODEL"] == "org/name"
+    assert "SWEEP_WEIGHTS_MODEL" not in told({"claimName": "w"})
 
 
 def test_the_hash_is_of_the_specification_and_the_files(render: Any) -> None:
@@ -230,6 +271,8 @@ def test_values_are_data(render: Any) -> None:
         {"results": {"bucket": 3}},
         {"resources": {"gpu": 1}},
         {"activeDeadlineSeconds": None},
+        {"pendingDeadlineSeconds": 1},
+        {"gcsfuse": {"claims": "yes"}},
         {"deployments": [{"name": "Upper"}]},
         {"deployments": [{"file": {}}]},
         {"deployments": [{"files": {"a/b": ""}}]},
@@ -300,6 +343,25 @@ def test_a_real_api_server_accepts_it(render: Any, cluster: Cluster, values: dic
     assert len(said.split()) == 2 * len(values["deployments"])
 
 
+def test_more_points_than_a_config_map_holds_are_refused_with_how_many_it_does(
+    cluster: Cluster, namespace: str
+) -> None:
+    def made(points: int) -> Any:
+        one = deployment(range(1, points + 1), num_requests=10_000, max_batch_size=4096)
+        config = GkeBackend(namespace=namespace)
+        (made,) = chart.render(
+            [one], config=config, namespace=namespace, sweep_name="s", engine_texts={one.model.id: TEXT}
+        )
+        return made
+
+    with pytest.raises(UsageError, match="3000 points are too many for the ConfigMap of one Job") as refused:
+        made(3000)
+    said = re.search(r"run\.max_points_per_deployment=(\d+)$", str(refused.value))
+    assert said is not None
+    assert int(said[1]) > 1000
+    cluster.kubectl("create", "-f", "-", stdin=made(int(said[1])).config_map)
+
+
 def test_helm_install_runs_to_its_end_on_an_a4x_node(helm: Run, cluster: Cluster, tmp_path: Path) -> None:
     """By hand, as the chart's README says."""
     (tmp_path / "values.json").write_text(json.dumps(ONE))
@@ -319,6 +381,7 @@ def test_the_example_is_accepted_with_the_launcher(helm: Run, cluster: Cluster) 
     """The command line of the chart's README."""
     files = {
         "script": "launchers/trtllm-bench.sh",
+        "prepare": "launchers/prepare.sh",
         "publish": "launchers/publish.py",
         "telemetry": "sweep/telemetry.py",
     }
@@ -326,8 +389,8 @@ def test_the_example_is_accepted_with_the_launcher(helm: Run, cluster: Cluster) 
     example = CHART / "examples" / "llama-3.1-8b.yaml"
     text = helm("template", "bench", CHART, "-f", example, *given).stdout
     data = by_kind([made for made in yaml.safe_load_all(text) if made])["ConfigMap"][0]["data"]
-    for name, path in (("trtllm-bench.sh", files["script"]), ("publish.py", files["publish"])):
-        assert data[name] == (ROOT / path).read_text()
-    assert data["model.txt"] == "meta-llama/Llama-3.1-8B-Instruct\n\n"
+    for path in files.values():
+        assert data[Path(path).name] == (ROOT / path).read_text()
+    assert data["model.txt"] == "meta-llama/Llama-3.1-8B-Instruct\n\n16.1\n3600\n"
     said = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-o", "name", "-f", "-", stdin=text)
     assert len(said.split()) == 2

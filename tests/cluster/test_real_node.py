@@ -17,12 +17,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 import sweep
+from sweep.backends.gke import conditions
+from sweep.failure import classify
 from tests.cluster.conftest import IMAGE
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.node import NAME, Node
-from tests.test_launcher import HOSTILE
+from tests.test_launcher import HOSTILE, MARK
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND_S = 120
@@ -278,6 +281,36 @@ def test_a_pod_that_must_go_publishes_what_is_done_and_the_same_command_measures
     kept, measured = site.rows().sort_values("concurrency").itertuples()
     assert (kept.status, kept.attempt, kept.started_at) == ("ok", 1, good.started_at)
     assert (measured.status, measured.attempt) == ("ok", 2)
+
+
+def test_a_pod_over_its_deadline_publishes_and_keeps_its_log_and_its_job_fails(site: Site) -> None:
+    """The pod's deadline is for what no limit of the launcher's ends; here it is made short."""
+    site.have_weights()
+    out = site.folder / "rendered"
+    done = site.run("kv_cache_dtype=auto", standin(fail="hang", fail_at=16), "--out", str(out), command="render")
+    assert done.returncode == 0, done.stderr
+    found = [made for path in out.rglob("*.yaml") for made in yaml.safe_load_all(path.read_text())]
+    objects = [made for made in found if made and "kind" in made]
+    (job,) = (made for made in objects if made["kind"] == "Job")
+    pod_spec = job["spec"]["template"]["spec"]
+    assert job["spec"]["activeDeadlineSeconds"] - pod_spec["activeDeadlineSeconds"] == 7 * 24 * 3600
+    pod_spec["activeDeadlineSeconds"] = 20
+    site.create(*objects)
+
+    def failed() -> Any:
+        (made,) = site.list("jobs")
+        return next((c for c in made["status"].get("conditions", ()) if c["type"] == "Failed"), None)
+
+    wait("the Job has failed", failed, COMMAND_S)
+    assert failed()["reason"] == "BackoffLimitExceeded"
+    (pod,) = site.list("pods")
+    assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "DeadlineExceeded")
+    told = [json.loads(line.removeprefix(MARK)) for line in site.log().splitlines() if line.startswith(MARK)]
+    assert [result["outcome"] for result in told] == ["ended", "interrupted"]
+    assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
+    standing = conditions.read(site.list("jobs")[0], pod)
+    assert standing.ended
+    assert classify([], exit_code=standing.exit_code, state=standing.message).kind == "timeout"
 
 
 # -------------------------------------------------------------------------------------------------- data, not commands

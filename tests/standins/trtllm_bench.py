@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """A stand-in for trtllm-bench: its options, its files and its ways to fail, with made-up numbers and no GPU.
 
-Takes exactly the options of 1.2.0rc2, or of 1.3 with STANDIN_VERSION=1.3.0, and refuses others as click does. Called
+Takes exactly the options of 1.2.0rc2, or of 1.3 with STANDIN_VERSION=1.3.0, with values of their types, and refuses
+others as click does: also `throughput --help` without --model, which the group requires (1.3 does not for help). Called
 prepare_dataset.py it is that script of 1.2. Standard library only, because it also runs in a pod.
 
     STANDIN_FAIL     how to fail: a key of FAILURES, or hang, report_then_crash, slow_to_die, leak (prints the token),
-                     host_memory (takes it until the kernel ends this process; only in a pod with a limit!),
-                     host_memory_of_all (so that it ends the whole container, as the kubelet wants with cgroup v2)
+                     hang_detected (kills itself, as TensorRT-LLM's own watch does), stray_rank (leaves a process in a
+                     session of its own), host_memory (takes it until the kernel ends this process; only in a pod with
+                     a limit!), host_memory_of_all (so that it ends the whole container, as the kubelet wants with
+                     cgroup v2)
     STANDIN_FAIL_AT  only at this concurrency
     STANDIN_SECONDS  how long a run takes (0.1)
 """
@@ -26,29 +29,46 @@ from typing import Any, NoReturn
 VERSION = os.environ.get("STANDIN_VERSION", "1.2.0rc2")
 NEWER = VERSION.startswith("1.3")
 
-TOP = {"--model": 1, "-m": 1, "--model_path": 1, "--workspace": 1, "-w": 1, "--log_level": 1} | (
-    {"--revision": 1} if NEWER else {}
+Kind = tuple[str, ...] | str | None
+"""What a value must be: choices, "integer", "float", "path" (exists), "text"; None: a flag, which takes none."""
+
+
+def options(names: str, kind: Kind) -> dict[str, Kind]:
+    return dict.fromkeys(names.split(), kind)
+
+
+LEVELS = ("internal_error", "error", "warning", "info", "verbose", "debug")
+TOP = options("--model -m --model_path --workspace -w" + (" --revision" if NEWER else ""), "text") | {
+    "--log_level": LEVELS
+}
+BOTH: dict[str, Kind] = (
+    options(
+        "--max_seq_len --max_input_len --num_requests --warmup --tp --pp --ep --beam_width --concurrency", "integer"
+    )
+    | options("--extra_llm_api_options --report_json --iteration_log" + (" --config" if NEWER else ""), "text")
+    | options("--dataset --sampler_options --engine_dir", "path")
+    | {
+        "--kv_cache_free_gpu_mem_fraction": "float",
+        "--backend": ("pytorch", "_autodeploy") if NEWER else ("pytorch", "_autodeploy", "tensorrt"),
+        "--modality": ("image", "video"),
+    }
 )
-BOTH = dict.fromkeys(
-    "--extra_llm_api_options --backend --kv_cache_free_gpu_mem_fraction --max_seq_len --dataset --modality"
-    " --max_input_len --num_requests --warmup --tp --pp --ep --beam_width --sampler_options --concurrency"
-    " --report_json --iteration_log --engine_dir".split(),
-    1,
-) | ({"--config": 1} if NEWER else {})
 THROUGHPUT = (
     BOTH
-    | dict.fromkeys(
-        "--max_batch_size --max_num_tokens --cluster_size --eos_id --scheduler_policy --image_data_format --data_device"
-        " --custom_module_dirs --target_input_len --target_output_len --output_json --request_json".split(),
-        1,
-    )
-    | dict.fromkeys(
-        "--streaming --enable_chunked_context --disable_chunked_context --no_skip_tokenizer_init".split(), 0
-    )
+    | options("--max_batch_size --max_num_tokens --cluster_size --eos_id", "integer")
+    | options("--target_input_len --target_output_len", "integer")
+    | options("--output_json --request_json", "text")
+    | options("--streaming --enable_chunked_context --disable_chunked_context --no_skip_tokenizer_init", None)
+    | {
+        "--custom_module_dirs": "path",
+        "--scheduler_policy": ("guaranteed_no_evict", "max_utilization"),
+        "--image_data_format": ("pt", "pil"),
+        "--data_device": ("cuda", "cpu"),
+    }
 )
-COMMANDS = {"throughput": THROUGHPUT, "latency": BOTH | {"--medusa_choices": 1}}
-PREPARE = {"--output": 1, "--random-seed": 1}
-LENGTHS = dict.fromkeys("--num-requests --input-mean --output-mean --input-stdev --output-stdev".split(), 1)
+COMMANDS = {"throughput": THROUGHPUT, "latency": BOTH | {"--medusa_choices": "path"}}
+PREPARE = options("--output", "text") | options("--random-seed", "integer")
+LENGTHS = options("--num-requests --input-mean --output-mean --input-stdev --output-stdev", "integer")
 
 FAILURES: dict[str, tuple[int, str]] = {
     "oom": (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -59,11 +79,21 @@ FAILURES: dict[str, tuple[int, str]] = {
         " max_num_tokens (4096) (512 requests)",
     ),
     "invalid_config": (1, "pydantic_core._pydantic_core.ValidationError: 1 validation error for TorchLlmArgs"),
+    "engine_too_short": (
+        1,
+        "RuntimeError: Engine supports a max sequence of 2048. Provided dataset contains a maximum sequence of 9216.",
+    ),
+    "mapping": (
+        1,
+        "ValueError: moe_tp_size * moe_ep_size * moe_cluster_size must equal to moe_world_size, but got 8 != 4",
+    ),
+    "oom_as_nccl": (1, "Executor creation failed with NCCL error: unhandled cuda error"),
     "nccl": (1, "RuntimeError: Failed, NCCL error opUtils.cpp:125 'unhandled system error'"),
     "mpi": (1, "MPI_ABORT was invoked on rank 2 in communicator MPI_COMM_WORLD with errorcode 1."),
     "hf_auth": (1, "huggingface_hub.errors.GatedRepoError: 401 Client Error."),
     "requests_lost": (1, "AssertionError: Benchmark failed"),
     "sick_gpu": (1, "NVRM: Xid (PCI:0008:06:00): 79, GPU has fallen off the bus."),
+    "fault_of_the_program": (1, "NVRM: Xid (PCI:0008:06:00): 31, pid=41, name=python3, MMU Fault"),
     "interrupted": (0, "[TRT-LLM] [I] Keyboard interrupt, exiting benchmark..."),
     "no_report": (0, "[TRT-LLM] [I] Setting up throughput benchmark."),
 }
@@ -75,22 +105,39 @@ def refuse(said: str) -> NoReturn:
     sys.exit(2)
 
 
-def take(words: list[str], options: dict[str, int]) -> dict[str, str]:
+def take(words: list[str], known: dict[str, Kind]) -> dict[str, str]:
     """Take options from the front of the words, up to the first that is none."""
     found: dict[str, str] = {}
     while words and words[0].startswith("-"):
         name, equals, value = words.pop(0).partition("=")
         if name == "--help":
-            print("Options:\n" + "\n".join(f"  {option} TEXT" for option in options))
+            print("Options:\n" + "\n".join(f"  {option} TEXT" for option in known))
             sys.exit(0)
-        if name not in options:
+        if name not in known:
             refuse(f"No such option '{name}'.")
-        if options[name] and not equals:
-            if not words:
+        if known[name] is not None:
+            if not equals and not words:
                 refuse(f"Option '{name}' requires an argument.")
-            value = words.pop(0)
+            value = value if equals else words.pop(0)
+            check(name, value, known[name])
         found[name] = value
     return found
+
+
+def check(name: str, value: str, kind: Kind) -> None:
+    """Refuse a value that is not of its option's type."""
+    wrong = ""
+    if isinstance(kind, tuple) and value not in kind:
+        wrong = f"'{value}' is not one of {', '.join(map(repr, kind))}."
+    elif kind in ("integer", "float"):
+        try:
+            int(value) if kind == "integer" else float(value)
+        except ValueError:
+            wrong = f"'{value}' is not a valid {kind}."
+    elif kind == "path" and not Path(value).exists():
+        wrong = f"Path '{value}' does not exist."
+    if wrong:
+        refuse(f"Invalid value for '{name}': {wrong}")
 
 
 def prepare(words: list[str], output: str | None, seed: str) -> None:
@@ -125,6 +172,12 @@ def fail(kind: str) -> None:
         taken = []
         while True:
             taken.append(bytearray(os.urandom(2**20)))
+    if kind == "hang_detected":
+        print("[TRT-LLM] [E] Hang detected after 300 seconds.", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "stray_rank" and os.fork() == 0:
+        os.setsid()
+        time.sleep(600)
     if kind == "slow_to_die":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if kind in ("hang", "slow_to_die"):
@@ -136,7 +189,7 @@ def main() -> None:
     """Be trtllm-bench, or prepare_dataset.py."""
     words = sys.argv[1:]
     if Path(sys.argv[0]).name == "prepare_dataset.py":
-        said = take(words, {"--tokenizer": 1, "--stdout": 0, "--random-seed": 1})
+        said = take(words, options("--tokenizer", "text") | options("--stdout", None) | PREPARE)
         if "--stdout" not in said:
             refuse("without --stdout this writes a format that trtllm-bench cannot read")
         return prepare(words, None, said.get("--random-seed", "420"))
@@ -144,6 +197,8 @@ def main() -> None:
         print("\n".join(["Options:", *TOP, "Commands:", *COMMANDS, *(["prepare-dataset"] if NEWER else [])]))
         return None
     top = take(words, TOP)
+    if not {"--model", "-m"} & top.keys() and not (NEWER and "--help" in words):
+        refuse("Missing option '--model' / '-m'.")
     command = words.pop(0) if words else refuse("Missing command.")
     if command == "prepare-dataset" and NEWER:
         said = take(words, PREPARE)
@@ -155,8 +210,6 @@ def main() -> None:
 
 def run(command: str, top: dict[str, str], said: dict[str, str]) -> None:
     """Read the dataset and the engine YAML, take a while, write the report."""
-    if not Path(said["--dataset"]).exists():
-        refuse(f"Invalid value for '--dataset': Path '{said['--dataset']}' does not exist.")
     if not (Path(top["--model_path"]) / "config.json").exists():
         print(f"OSError: {top['--model_path']} is not a local folder and is not a valid model identifier listed on")
         sys.exit(1)
@@ -175,7 +228,9 @@ def run(command: str, top: dict[str, str], said: dict[str, str]) -> None:
             print(f"token is {os.environ.get('HF_TOKEN')}")
     begin = time.monotonic()
     time.sleep(float(os.environ.get("STANDIN_SECONDS", "0.1")))
-    report = figures(command, top["--model"], said, requests, engine, concurrency, time.monotonic() - begin)
+    report = figures(
+        command, top.get("--model") or top["-m"], said, requests, engine, concurrency, time.monotonic() - begin
+    )
     Path(said["--report_json"]).write_text(json.dumps(report, indent=4))
     if kind == "report_then_crash":
         sys.exit(1)

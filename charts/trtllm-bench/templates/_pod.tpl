@@ -51,6 +51,7 @@ trtllm-bench.sweep/attempts: {{ join " " . | quote }}
 {{- define "trtllm-bench.podSpec" -}}
 {{- $values := .root.Values -}}
 restartPolicy: Never
+activeDeadlineSeconds: {{ .podDeadline }}
 terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
 {{- with $values.serviceAccountName }}
 serviceAccountName: {{ . | quote }}
@@ -106,6 +107,10 @@ containers:
       {{- if or $values.weights.claimName $values.weights.bucket }}
       - name: SWEEP_WEIGHTS
         value: /weights
+      {{- with $values.weights.model }}
+      - name: SWEEP_WEIGHTS_MODEL
+        value: {{ . | quote }}
+      {{- end }}
       {{- end }}
       {{- if or $values.results.claimName $values.results.bucket }}
       - name: SWEEP_RESULTS
@@ -179,32 +184,40 @@ volumes:
 {{- end }}
 
 {{- define "trtllm-bench.jobSpec" -}}
+{{- $values := .root.Values }}
+{{- $podDeadline := .deployment.activeDeadlineSeconds | default $values.activeDeadlineSeconds | int64 }}
+{{- $claims := and $values.gcsfuse.claims (or $values.weights.claimName $values.results.claimName) }}
+{{- $gcsfuse := or $values.weights.bucket $values.results.bucket $claims -}}
 backoffLimit: 0
-activeDeadlineSeconds: {{ .deployment.activeDeadlineSeconds | default .root.Values.activeDeadlineSeconds }}
-ttlSecondsAfterFinished: {{ .root.Values.ttlSecondsAfterFinished }}
+activeDeadlineSeconds: {{ add $podDeadline $values.pendingDeadlineSeconds }}
+ttlSecondsAfterFinished: {{ $values.ttlSecondsAfterFinished }}
 template:
   metadata:
     labels:
       {{- include "trtllm-bench.labels" . | nindent 6 }}
-    {{- if or .root.Values.weights.bucket .root.Values.results.bucket .root.Values.podAnnotations }}
+    {{- if or $gcsfuse $values.podAnnotations }}
     annotations:
-      {{- if or .root.Values.weights.bucket .root.Values.results.bucket }}
+      {{- if $gcsfuse }}
       gke-gcsfuse/volumes: "true"
       gke-gcsfuse/cpu-limit: "0"
       gke-gcsfuse/memory-limit: "0"
       gke-gcsfuse/ephemeral-storage-limit: "0"
       {{- end }}
-      {{- with .root.Values.podAnnotations }}
+      {{- with $values.podAnnotations }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
     {{- end }}
   spec:
+    {{- $_ := set . "podDeadline" $podDeadline }}
     {{- include "trtllm-bench.podSpec" . | nindent 4 }}
 {{- end }}
 
 {{- define "trtllm-bench.files" -}}
 {{- with .root.Values.launcher.script }}
 trtllm-bench.sh: {{ . | quote }}
+{{- end }}
+{{- with .root.Values.launcher.prepare }}
+prepare.sh: {{ . | quote }}
 {{- end }}
 {{- with .root.Values.launcher.publish }}
 publish.py: {{ . | quote }}

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-PROGRAMS = """bash cat chmod cp date dirname env find flock grep head kill ln ls mkdir mktemp mv ps rm sed setsid sleep
-    sort stat tail touch tr wc""".split()
+PROGRAMS = """bash cat chmod cp date df dirname du env find flock grep head kill ln ls mkdir mktemp mv ps rm sed setsid
+    sleep sort stat tail timeout touch tr wc""".split()
 NOT_OF_PYTHON = frozenset("site test tests idlelib ensurepip lib2to3 tkinter turtledemo config".split())
 FOLDERS = "tmp root proc sys dev etc usr/bin usr/lib usr/lib64 usr/local/bin".split()
 ARCHITECTURE = "amd64" if platform.machine() == "x86_64" else "arm64"

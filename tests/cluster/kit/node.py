@@ -22,7 +22,11 @@ from tests.cluster.kit import image
 from tests.cluster.kit.cluster import HERE, LOOPBACK, Client, Cluster, free_ports
 
 NAME = "real-0"
-LABELS = {"cloud.google.com/gke-accelerator": "nvidia-gb200", "cloud.google.com/gke-nodepool": "real"}
+LABELS = {
+    "cloud.google.com/gke-accelerator": "nvidia-gb200",
+    "cloud.google.com/gke-ephemeral-storage-local-ssd": "true",
+    "cloud.google.com/gke-nodepool": "real",
+}
 PAUSE = "localhost/pause:1"
 BRIDGE, SUBNET = "test-cni0", "10.88.0.0/24"
 CNI = Path("/usr/lib/cni")
