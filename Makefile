@@ -8,7 +8,7 @@ SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh)
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup sweep test cluster-test check bench bench-peers bench-cluster docs lock wheel clean
+.PHONY: help setup sweep test cluster-test faults check bench bench-peers bench-cluster docs lock wheel clean
 
 help:          ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -39,6 +39,10 @@ cluster-test: setup  ## tests against a real Kubernetes control plane and node (
 	tests/cluster/kit/install.sh
 	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
 	  CI=true $(PY) -m pytest tests/cluster
+
+SEEDS ?= 20
+faults: setup  ## kill sweeps at every instant: nothing lost, doubled or left; SEEDS=20
+	$(PY) -m tests.faults --seeds $(SEEDS)
 
 check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/ruff check .
