@@ -41,8 +41,11 @@ cluster-test: setup  ## tests against a real Kubernetes control plane and node (
 	  CI=true $(PY) -m pytest tests/cluster
 
 SEEDS ?= 20
-faults: setup  ## kill sweeps at every instant: nothing lost, doubled or left; SEEDS=20
-	$(PY) -m tests.faults --seeds $(SEEDS)
+BACKEND ?= simulated
+faults: setup  ## kill sweeps at every instant: nothing lost, doubled or left; SEEDS=20 BACKEND=simulated|cluster|both
+	@if [ "$(BACKEND)" = simulated ]; then exec $(PY) -m tests.faults --seeds $(SEEDS); fi; \
+	  CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
+	  exec $(PY) -m tests.faults --seeds $(SEEDS) --backend $(BACKEND)
 
 check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/ruff check .

@@ -9,89 +9,137 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.faults import schedule
+from tests.faults import cluster_schedule, schedule
+from tests.faults.cluster import OnCluster, control_plane
 from tests.faults.commands import Nursery
 from tests.faults.joined import ray_head
-from tests.faults.model import Kind
+from tests.faults.model import Finding, Kind
 from tests.faults.schedule import Command, InstantNames, Round
-from tests.faults.simulated import Outcome, Seed
+from tests.faults.simulated import Simulated
+from tests.faults.trial import Outcome, Trial
 
 BACKENDS = ("simulated", "cluster")
+DRY_S = 120
 
 
-def dry_pass(nursery: Nursery, address: str, folder: Path) -> InstantNames:
+def dry_pass(trial: Trial, commands: Iterable[Command]) -> InstantNames:
     """Let each command run undisturbed, and return the names of its instants.
 
     Raises:
         SystemExit: a command does not end well even so.
     """
-    seed = Seed(schedule=schedule.make(0, {}), folder=folder, nursery=nursery, address=address)
-    for path in (seed.temporary, folder / "results"):
-        path.mkdir(parents=True)
     found = {}
-    for command in (Command.RUN, Command.COMPACT):
-        running = seed.begin(command, Round())
-        if running.wait(120) != 0:
+    for command in commands:
+        running = trial.begin(command, Round())
+        if running.wait(DRY_S) != 0:
             raise SystemExit(f"{command} ends with {running.code()} although nothing is done to it:\n{running.err}")
         found[command] = sorted(set(running.instants))
     return found
 
 
-def simulated(numbers: Sequence[int], folder: Path, jobs: int, tell: Callable[[int, Outcome, Seed], None]) -> None:
+def simulated(numbers: Sequence[int], folder: Path, jobs: int) -> Iterator[tuple[int, Outcome]]:
     """Carry out seeds on this machine, so many at a time."""
     nursery = Nursery()
     with ray_head(folder) as address:
-        instants = dry_pass(nursery, address, folder / "dry")
+        dry = Simulated(schedule=schedule.make(0, {}), folder=folder / "dry", nursery=nursery, address=address)
+        dry.make_folders()
+        instants = dry_pass(dry, (Command.RUN, Command.COMPACT))
 
-        def one(number: int) -> tuple[Seed, Outcome]:
-            made = schedule.make(number, instants)
-            seed = Seed(schedule=made, folder=folder / str(number), nursery=nursery, address=address)
-            return seed, seed.carry_out()
+        def one(number: int) -> Outcome:
+            made, place = schedule.make(number, instants), folder / str(number)
+            return Simulated(schedule=made, folder=place, nursery=nursery, address=address).carry_out()
 
-        with ThreadPoolExecutor(jobs) as pool:
-            for done in as_completed([pool.submit(one, number) for number in numbers]):
-                seed, outcome = done.result()
-                tell(seed.schedule.seed, outcome, seed)
+        yield from _all(one, numbers, jobs)
+
+
+def on_cluster(numbers: Sequence[int], folder: Path, jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """Carry out seeds on a control plane with fake nodes, so many at a time."""
+    nursery = Nursery()
+    with control_plane(folder, jobs) as (cluster, free), ray_head(folder) as address:
+
+        def trial(made: cluster_schedule.ClusterSchedule, name: str) -> OnCluster:
+            return OnCluster(
+                schedule=made,
+                folder=folder / name,
+                nursery=nursery,
+                address=address,
+                cluster=cluster,
+                place=free.get(),
+            )
+
+        dry = trial(cluster_schedule.make(0, {}, ()), "dry")
+        outcome = dry.carry_out()
+        if outcome.findings:
+            raise SystemExit(f"wrong although nothing is done to it: {outcome.findings}")
+        instants = {Command.RUN: sorted(set(dry.instants))}
+        free.put(dry.place)
+
+        def one(number: int) -> Outcome:
+            made = trial(cluster_schedule.make(number, instants, dry.requests), str(number))
+            try:
+                return made.carry_out()
+            finally:
+                free.put(made.place)
+
+        yield from _all(one, numbers, jobs)
+
+
+def _all(one: Callable[[int], Outcome], numbers: Sequence[int], jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """Carry out seeds, and give each outcome as it comes; what the harness itself cannot do is a finding too."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        begun = {pool.submit(one, number): number for number in numbers}
+        for done in as_completed(begun):
+            error = done.exception()
+            if error is not None:
+                said = f"the harness failed: {type(error).__name__}: {error}"
+                yield begun[done], Outcome(findings=[Finding(kind=Kind.WRONG, message=said)])
+            else:
+                yield begun[done], done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Tally:
     """Counts what came of seeds, and prints a line for each."""
 
-    def __init__(self, backend: str, *, verbose: bool, keep: bool) -> None:
-        self.backend, self.verbose, self.keep = backend, verbose, keep
+    def __init__(self, backend: str, *, verbose: bool) -> None:
+        self.backend, self.verbose = backend, verbose
         self.seeds = self.faults = 0
         self.kinds: Counter[Kind] = Counter()
         self.struck: Counter[str] = Counter()
         self.began = time.monotonic()
 
-    def add(self, number: int, outcome: Outcome, seed: Seed) -> None:
+    def add(self, number: int, outcome: Outcome) -> None:
         """Take the outcome of a seed."""
         self.seeds += 1
         self.faults += outcome.faults
         self.struck.update(outcome.struck)
         self.kinds.update(finding.kind for finding in outcome.findings)
-        said = "ok" if not outcome.findings else f"{len(outcome.findings)} FINDINGS"
-        print(f"{self.backend} seed {number}: {outcome.faults} faults, {said}", flush=True)
+        said = f"{len(outcome.findings)} FINDINGS" if outcome.findings else "ok"
+        print(f"{self.backend} seed {number}: {outcome.faults} faults, {said}")
         if self.verbose or outcome.findings:
             print("\n".join(f"    {line}" for line in outcome.told))
         for finding in outcome.findings:
             print(f"    {finding.kind.upper()}: {finding.message}")
         if outcome.findings:
             print(f"    again: python -m tests.faults --backend {self.backend} --seed {number} -v --keep")
-        if self.keep:
-            print(f"    kept: {seed.folder}")
-        else:
-            shutil.rmtree(seed.folder, ignore_errors=True)
         sys.stdout.flush()
 
+    def close(self) -> None:
+        """Say how much was covered."""
+        killed = f"drivers killed at {len(self.struck)} kinds of instants"
+        wrong = self.kinds[Kind.WRONG]
+        also = f", {wrong} other things wrong" if wrong else ""
+        print(f"{self.backend}: {killed}, {time.monotonic() - self.began:.0f} s{also}")
 
-def last_line(tallies: Iterable[Tally]) -> tuple[str, bool]:
+
+def last_line(tallies: Sequence[Tally]) -> tuple[str, bool]:
     """Return what is printed last, and whether nothing is wrong."""
-    tallies = list(tallies)
     kinds: Counter[Kind] = sum((tally.kinds for tally in tallies), Counter())
     seeds, faults = (sum(getattr(tally, name) for tally in tallies) for name in ("seeds", "faults"))
     said = f"{seeds} seeds run, {faults} faults injected, {kinds[Kind.LOST]} rows lost, "
@@ -110,18 +158,20 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the seeds' folders")
     options = parser.parse_args()
     numbers = options.seed or list(range(options.seeds))
-    folder = Path(f"/tmp/f{secrets.token_hex(2)}")  # short: sockets lie in it
-    folder.mkdir(mode=0o700)
     tallies = []
-    try:
-        for backend in BACKENDS if options.backend == "both" else (options.backend,):
-            tally = Tally(backend, verbose=options.verbose, keep=options.keep)
-            tallies.append(tally)
-            simulated(numbers, folder, options.jobs, tally.add)
-            print(f"{backend}: killed at {len(tally.struck)} kinds of instants, {time.monotonic() - tally.began:.0f} s")
-    finally:
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
+    for backend in BACKENDS if options.backend == "both" else (options.backend,):
+        tallies.append(Tally(backend, verbose=options.verbose))
+        folder = Path(f"/tmp/f{secrets.token_hex(2)}")  # short: sockets lie in it
+        folder.mkdir(mode=0o700)
+        try:
+            for number, outcome in (simulated if backend == "simulated" else on_cluster)(numbers, folder, options.jobs):
+                tallies[-1].add(number, outcome)
+        finally:
+            if options.keep:
+                print(f"kept: {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+        tallies[-1].close()
     said, right = last_line(tallies)
     print(said)
     return 0 if right else 1

@@ -26,6 +26,12 @@ class Fault(StrEnum):
     FULL = "disk full"
     LONG = "files may not be larger"
     READ_ONLY = "folder read-only"
+    TRAP = "request trapped"
+    CUT = "connections cut"
+    DARK = "nothing comes through"
+    API = "API server killed"
+    NODE = "node deleted"
+    POD = "pod deleted"
 
 
 class Command(StrEnum):
@@ -35,6 +41,8 @@ class Command(StrEnum):
     PART = "run of a part"
     COMPACT = "compact"
     STATUS = "status"
+    GC = "gc"
+    OTHER = "run of another sweep"
 
 
 InstantNames = Mapping[Command, Sequence[str]]
@@ -48,6 +56,37 @@ class Strike:
     instant: str
     occurrence: int
     signal: int = signal.SIGKILL
+
+
+class Action(StrEnum):
+    """What a trap does to a request, and to who sent it."""
+
+    KILL = "its sender killed"
+    RESET = "connection reset"
+    SILENCE = "never answered"
+    LATE = "answered late"
+    BUSY = "answered 429"
+    BROKEN = "answered 500"
+    AWAY = "answered 503"
+    END = "ended as if that were all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trap:
+    """Waits at the gate (gate.py) for `times` requests of a name, the first of them the `occurrence`-th.
+
+    after: the server has answered, and the sender does not hear it.
+    """
+
+    request: str
+    occurrence: int
+    action: Action
+    after: bool = False
+    times: int = 1
+
+    def __str__(self) -> str:
+        when = "answered" if self.after else "sent"
+        return f"{self.request} {self.occurrence} {when}: {self.action}" + (f" x{self.times}" if self.times > 1 else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +104,7 @@ class Round:
     command: Command = Command.RUN
     fault: Fault = Fault.NONE
     strike: Strike | None = None
+    trap: Trap | None = None
     signal: int = signal.SIGKILL
     moment_s: float = 0.0
     point: int = 0
@@ -82,6 +122,9 @@ class Round:
             Fault.ACTOR: f" at point {self.point}",
             Fault.RAY: f": {self.process} after {self.moment_s:.2f} s",
             Fault.RIVAL: f": {self.rival}",
+            Fault.TRAP: f": {self.trap}",
+            Fault.CUT: f" every {self.moment_s:.2f} s",
+            **dict.fromkeys((Fault.DARK, Fault.API, Fault.NODE, Fault.POD), f" after {self.moment_s:.2f} s"),
             Fault.FULL: f" after {self.pages} pages",
             Fault.LONG: f" than {self.pages} pages",
         }.get(self.fault, "")

@@ -14,7 +14,8 @@ from tests.faults.commands import Nursery
 from tests.faults.joined import ray_head
 from tests.faults.model import Kind
 from tests.faults.schedule import Command, Fault, Round, Schedule, Strike
-from tests.faults.simulated import Outcome, Seed
+from tests.faults.simulated import Simulated
+from tests.faults.trial import Outcome
 
 TORN = Round(fault=Fault.INSTANT, strike=Strike(instant="write table/part-*-*.parquet", occurrence=2))
 BEFORE_RENAME = Round(fault=Fault.INSTANT, strike=Strike(instant="rename table/part-*-*.parquet", occurrence=1))
@@ -42,7 +43,9 @@ def carry_out() -> Iterator[Callable[..., Outcome]]:
             failing=False,
             rounds=(*rounds, Round()),
         )
-        seed = Seed(schedule=schedule, folder=folder / str(made), nursery=nursery, address=address, sabotage=sabotaged)
+        seed = Simulated(
+            schedule=schedule, folder=folder / str(made), nursery=nursery, address=address, sabotage=sabotaged
+        )
         return seed.carry_out()
 
     try:
