@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sweep.backends import Event, PointDone, PointFailed, PointStarted
 from sweep.plan import Deployment
 from tests.faults.model import Span
 from tests.standins import Standin
+
+FAILING_KIND = "timeout"
+"""How a point fails that fails by itself: in a way that is no reason to try it again, or to leave out others."""
 
 
 class Logged(Standin):
@@ -28,7 +32,7 @@ class Logged(Standin):
                     which = "begin" if isinstance(event, PointStarted) else "end"
                     line = f"{which} {point_id} {repeat} {number} {os.getpid()} {time.monotonic()}\n"
                     os.write(handle, line.encode())  # one write, so that lines of two processes never mix
-                yield event
+                yield replace(event, kind=FAILING_KIND) if isinstance(event, PointFailed) else event
         finally:
             os.close(handle)
 

@@ -7,7 +7,6 @@ import json
 import os
 import queue
 import random
-import shutil
 import signal
 import subprocess
 import threading
@@ -220,6 +219,24 @@ class OnCluster(Trial):
 
 
 @contextlib.contextmanager
+def gates(cluster: Cluster, folder: Path, count: int) -> Iterator[tuple[Path, queue.Queue[Place]]]:
+    """Open so many gates, and give a kubeconfig whose contexts lead through them, and the places."""
+    config = yaml.safe_load(cluster.kubeconfig("admin").read_text())
+    ((admin,), (there,)) = config["users"], config["clusters"]
+    free: queue.Queue[Place] = queue.Queue()
+    with contextlib.ExitStack() as stack:
+        for number in range(count):
+            gate, name = stack.enter_context(Gate(cluster)), f"gate-{number}"
+            through = there["cluster"] | {"server": f"https://127.0.0.1:{gate.port}"}
+            config["clusters"].append({"name": name, "cluster": through})
+            config["contexts"].append({"name": name, "context": {"cluster": name, "user": admin["name"]}})
+            free.put(Place(gate=gate, context=name))
+        file = folder / "kubeconfig"
+        file.write_text(yaml.safe_dump(config))
+        yield file, free
+
+
+@contextlib.contextmanager
 def control_plane(folder: Path, places: int) -> Iterator[tuple[Cluster, queue.Queue[Place]]]:
     """Start a control plane with so many gates, and stop it; how to reach it is in the environment meanwhile.
 
@@ -230,21 +247,10 @@ def control_plane(folder: Path, places: int) -> Iterator[tuple[Cluster, queue.Qu
     binaries = os.environ.setdefault("CONTROL_PLANE_BIN", said.strip())
     os.environ["PATH"] = os.pathsep.join((binaries, os.environ["PATH"]))  # the helm that the program calls
     cluster = Cluster(folder / "k")
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, cluster.dir, ignore_errors=True)
-        stack.callback(cluster.down)
+    try:
         cluster.up(nodes=CONTROL_PLANE_NODES)
-        gates = [stack.enter_context(Gate(cluster)) for _ in range(places)]
-        config = yaml.safe_load(cluster.kubeconfig("admin").read_text())
-        ((admin,), (there,)) = config["users"], config["clusters"]
-        free: queue.Queue[Place] = queue.Queue()
-        for number, gate in enumerate(gates):
-            name = f"gate-{number}"
-            through = there["cluster"] | {"server": f"https://127.0.0.1:{gate.port}"}
-            config["clusters"].append({"name": name, "cluster": through})
-            config["contexts"].append({"name": name, "context": {"cluster": name, "user": admin["name"]}})
-            free.put(Place(gate=gate, context=name))
-        file = folder / "kubeconfig"
-        file.write_text(yaml.safe_dump(config))
-        os.environ["KUBECONFIG"] = str(file)  # Ray's workers inherit it, and with it the gates
-        yield cluster, free
+        with gates(cluster, folder, places) as (kubeconfig, free):
+            os.environ["KUBECONFIG"] = str(kubeconfig)  # Ray's workers inherit it, and with it the gates
+            yield cluster, free
+    finally:
+        cluster.down()

@@ -51,9 +51,8 @@ class Gate:
         self._streams: set[asyncio.Transport] = set()
         self._darkness = 0
         self._dark = False
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def __enter__(self) -> Gate:
         self._thread.start()
@@ -85,10 +84,12 @@ class Gate:
     # --------------------------------------------------------------------------------------------------------- forward
 
     async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        server = web.AppRunner(_application(self._take), handler_cancellation=True, access_log=None)
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        server = web.AppRunner(
+            _application(self._take), handler_cancellation=True, access_log=None, shutdown_timeout=0.1
+        )
         await server.setup()
-        site = web.TCPSite(server, "127.0.0.1", 0, ssl_context=self._server, shutdown_timeout=0.1)
+        site = web.TCPSite(server, "127.0.0.1", 0, ssl_context=self._server)
         connector = aiohttp.TCPConnector(limit=0, ssl=self._client)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         await site.start()

@@ -48,3 +48,35 @@ def no_memory() -> None:
     from sweep.table.store import Results
 
     Results.history = lambda self: []  # type: ignore[method-assign]
+
+
+def no_adoption() -> None:
+    """Look away from what exists on the cluster, and put it on other Jobs."""
+    from sweep import cluster
+
+    cluster.take_stock = lambda cfg, sweep_id: ()
+    cluster.with_objects = _with_other_names(cluster.with_objects)
+
+
+def _with_other_names(with_objects: Any) -> Any:
+    """Return the function with names of Jobs that no earlier driver gave."""
+    import secrets
+    from dataclasses import replace
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        word = secrets.token_hex(4)
+        made = []
+        for deployment in with_objects(*arguments, **named):
+            new = word + deployment.deployment_id[8:]
+            texts = (text.replace(deployment.deployment_id, new) for text in deployment.objects)
+            made.append(replace(deployment, deployment_id=new, objects=tuple(texts)))
+        return made
+
+    return call
+
+
+def greedy_gc() -> None:
+    """Delete every Job of the namespace."""
+    from sweep.backends.gke import objects, stock
+
+    objects.of_sweep = stock.of_sweep = lambda sweep_id: ""

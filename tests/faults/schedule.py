@@ -192,10 +192,10 @@ def make(seed: int, instants: InstantNames) -> Schedule:
     every = [(command, name) for command in sorted(instants) for name in sorted(instants[command])]
     if every and not own_ray:
         command, name = every[seed % len(every)]
-        strike = Strike(instant=name, occurrence=1 if command is Command.COMPACT else rng.choice([1, 1, 2, 3]))
+        strike = Strike(instant=name, occurrence=1 if command is Command.COMPACT else rng.choice([1, 1, 1, 2]))
         rounds[0] = Round(command=command, fault=Fault.INSTANT, strike=strike, clock_s=rounds[0].clock_s)
         if command is Command.COMPACT:  # there must be something to merge
-            rounds.insert(0, Round(fault=Fault.MOMENT, moment_s=_TYPICAL_S * rng.uniform(0.5, 1)))
+            rounds.insert(0, Round(command=Command.PART))
     return Schedule(
         seed=seed,
         own_ray=own_ray,
@@ -226,7 +226,7 @@ def _round(rng: random.Random, own_ray: bool, predicted: bool, instants: Instant
     strike = None
     if fault is Fault.INSTANT:
         signals = [signal.SIGKILL] * 6 + [signal.SIGINT, signal.SIGTERM]
-        occurrence = min(int(rng.expovariate(0.5)) + 1, 12)
+        occurrence = rng.choice([1, 1, 1, 1, 2, 3, 6])
         strike = Strike(instant=rng.choice(names), occurrence=occurrence, signal=rng.choice(signals))
     return Round(
         command=command,

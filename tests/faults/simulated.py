@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweep.table import Source
 from tests.faults import watch
-from tests.faults.backend import read_spans
+from tests.faults.backend import FAILING_KIND, read_spans
 from tests.faults.commands import LOOK_S, Running, kill
 from tests.faults.disk import Disk
 from tests.faults.model import Expected, judge_holders, judge_rows
@@ -144,7 +144,7 @@ class Simulated(Trial):
         failing = self.schedule.concurrencies[0] if self.schedule.failing else None
         return Expected(
             points=frozenset(name for _, name in points),
-            failing={name: "out_of_memory" for point, name in points if point.concurrency == failing},
+            failing={name: FAILING_KIND for point, name in points if point.concurrency == failing},
         )
 
     def _processes(self) -> list[str]:
