@@ -150,11 +150,11 @@ class Gate:
             answer = web.StreamResponse(status=said.status, headers=back)
             await answer.prepare(request)
             async for chunk in said.content.iter_any():
-                if trap is not None and trap.after and (other := await self._spring(trap, transport)):
-                    return other
                 if darkness != self._darkness:
                     return await self._silence()
                 await answer.write(chunk)
+                if trap is not None and trap.after and (other := await self._spring(trap, transport)):
+                    return answer if trap.action is Action.END else other
             return answer
 
     async def _spring(self, trap: Trap, transport: asyncio.Transport) -> web.StreamResponse | None:
@@ -168,7 +168,7 @@ class Gate:
         if trap.action is Action.KILL and (pid := sender(transport.get_extra_info("peername")[1], self.port)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if trap.action is Action.END:  # of a stream that has begun: no more comes, and its end looks like a true one
+        if trap.action is Action.END:  # after its first words a stream ends, and that looks like its true end
             return web.Response()
         if trap.action in _STATUS:
             status = _STATUS[trap.action]
