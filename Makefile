@@ -8,7 +8,7 @@ SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh)
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup sweep test cluster-test check bench bench-peers bench-cluster docs lock wheel clean
+.PHONY: help setup sweep test cluster-test faults check bench bench-peers bench-cluster docs lock wheel clean
 
 help:          ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -39,6 +39,13 @@ cluster-test: setup  ## tests against a real Kubernetes control plane and node (
 	tests/cluster/kit/install.sh
 	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
 	  CI=true $(PY) -m pytest tests/cluster
+
+SEEDS ?= 20
+BACKEND ?= simulated
+faults: setup  ## kill sweeps at every instant: nothing lost, doubled or left; SEEDS=20 BACKEND=simulated|cluster|both
+	@if [ "$(BACKEND)" = simulated ]; then exec $(PY) -m tests.faults --seeds $(SEEDS); fi; \
+	  CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
+	  exec $(PY) -m tests.faults --seeds $(SEEDS) --backend $(BACKEND)
 
 check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/ruff check .

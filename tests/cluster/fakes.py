@@ -10,7 +10,7 @@ import http.client
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,60 @@ Fault = Callable[[int, str], str | None]
 """Given a point's number in its pod (from 0) and the line it would tell: the line it tells instead, or none."""
 
 
+def lines_of(deployment: Deployment, fault: Fault | None = None) -> list[str]:
+    """Return what the launcher tells in the pod of a deployment."""
+    lines = ["2026-01-01T00:00:00Z engine options by --config", "SWEEP_STEP weights"]
+    for number, attempt in enumerate(deployment.attempts):
+        name = f"{attempt.repeat}-{attempt.number}"
+        report = simulate(attempt.point, deployment.model, Linear())
+        now = datetime.now(UTC)
+        about = {
+            "point": attempt.point_id,
+            "attempt": name,
+            "exit_code": 0,
+            "outcome": "ended",
+            "started_at": (now - timedelta(seconds=1)).isoformat(),
+            "ended_at": now.isoformat(),
+        }
+        told = publish.line(about, report, {"load_s": 1.5, "gpu_name": "NVIDIA GB200"}, "the end of its log\n")
+        said = told if fault is None else fault(number, told)
+        lines += [f"SWEEP_STEP point {attempt.point_id} {name}", *([said] if said else [])]
+    return lines
+
+
+class LogFile:
+    """The log of one pod, which kwok serves from a file."""
+
+    def __init__(self, cluster: Cluster, client: Client, namespace: str, pod: str) -> None:
+        folder = cluster.dir / "logs" / namespace
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{pod}.log"
+        self._path.touch()
+        logs = {
+            "apiVersion": "kwok.x-k8s.io/v1alpha1",
+            "kind": "Logs",
+            "metadata": {"name": pod},
+            "spec": {"logs": [{"logsFile": str(self._path)}]},
+        }
+        try:
+            client.call("POST", f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{namespace}/logs", logs)
+        except RuntimeError as error:
+            if "AlreadyExists" not in str(error):  # its answer was lost
+                raise
+
+    def write(self, lines: Sequence[str], each_s: float, over: threading.Event) -> None:
+        """Write lines, with a pause after each, until it is over; without pauses all at once."""
+        if not each_s:
+            self._path.write_text("".join(map(_of_container, lines)))
+            return
+        with self._path.open("a") as file:
+            for line in lines:
+                file.write(_of_container(line))
+                file.flush()
+                if over.wait(each_s):
+                    return
+
+
 class Logs:
     """Gives every pod of a namespace its log as soon as the pod is there; a context manager.
 
@@ -45,11 +99,9 @@ class Logs:
         fault: Fault | None = None,
         each_s: float = 0.0,
     ):
-        self._client, self._namespace, self._fault = Client(cluster), namespace, fault
+        self._cluster, self._client, self._namespace = cluster, Client(cluster), namespace
         self._each_s = each_s
-        self._folder = cluster.dir / "logs" / namespace
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lines = {f"sweep-{d.deployment_id}": self._tell(d) for d in deployments}
+        self._lines = {f"sweep-{d.deployment_id}": lines_of(d, fault) for d in deployments}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.failed: BaseException | None = None
@@ -65,27 +117,8 @@ class Logs:
         if self.failed is not None:
             raise self.failed
 
-    def _tell(self, deployment: Deployment) -> list[str]:
-        lines = ["2026-01-01T00:00:00Z engine options by --config", "SWEEP_STEP weights"]
-        for number, attempt in enumerate(deployment.attempts):
-            name = f"{attempt.repeat}-{attempt.number}"
-            report = simulate(attempt.point, deployment.model, Linear())
-            now = datetime.now(UTC)
-            about = {
-                "point": attempt.point_id,
-                "attempt": name,
-                "exit_code": 0,
-                "outcome": "ended",
-                "started_at": (now - timedelta(seconds=1)).isoformat(),
-                "ended_at": now.isoformat(),
-            }
-            told = publish.line(about, report, {"load_s": 1.5, "gpu_name": "NVIDIA GB200"}, "the end of its log\n")
-            said = told if self._fault is None else self._fault(number, told)
-            lines += [f"SWEEP_STEP point {attempt.point_id} {name}", *([said] if said else [])]
-        return lines
-
     def _run(self) -> None:
-        served: set[str] = set()
+        files: dict[str, LogFile] = {}
         begun: set[str] = set()
         path = f"/api/v1/namespaces/{self._namespace}/pods?resourceVersion=0"
         while not self._over.wait(LOOK_S):
@@ -93,47 +126,20 @@ class Logs:
                 for pod in json.loads(self._client.call("GET", path))["items"]:
                     name = pod["metadata"]["name"]
                     job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-                    if name not in served:
-                        self._serve(name)
-                        served.add(name)
+                    if name not in files:
+                        files[name] = LogFile(self._cluster, self._client, self._namespace, name)
                     if name not in begun and (not self._each_s or pod["status"].get("phase") != "Pending"):
-                        self._begin(name, job)
+                        told = (self._lines.get(job, []), self._each_s, self._over)
+                        if self._each_s:
+                            threading.Thread(target=files[name].write, args=told, daemon=True).start()
+                        else:
+                            files[name].write(*told)
                         begun.add(name)
             except (OSError, RuntimeError, http.client.HTTPException):
                 continue  # the API server is being restarted
             except BaseException as error:
                 self.failed = error
                 return
-
-    def _begin(self, pod: str, job: str) -> None:
-        path, lines = self._folder / f"{pod}.log", self._lines.get(job, [])
-        if self._each_s:
-            threading.Thread(target=self._write_slowly, args=(path, lines), daemon=True).start()
-        else:
-            path.write_text("".join(map(_of_container, lines)))
-
-    def _serve(self, pod: str) -> None:
-        path = self._folder / f"{pod}.log"
-        path.touch()
-        logs = {
-            "apiVersion": "kwok.x-k8s.io/v1alpha1",
-            "kind": "Logs",
-            "metadata": {"name": pod},
-            "spec": {"logs": [{"logsFile": str(path)}]},
-        }
-        try:
-            self._client.call("POST", f"/apis/kwok.x-k8s.io/v1alpha1/namespaces/{self._namespace}/logs", logs)
-        except RuntimeError as error:
-            if "AlreadyExists" not in str(error):  # its answer was lost
-                raise
-
-    def _write_slowly(self, path: Path, lines: list[str]) -> None:
-        with path.open("a") as file:
-            for line in lines:
-                file.write(_of_container(line))
-                file.flush()
-                if self._over.wait(self._each_s):
-                    return
 
 
 def _of_container(line: str) -> str:

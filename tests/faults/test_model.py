@@ -1,0 +1,113 @@
+"""The model finds each thing that must not be, and nothing else; schedules are the same each time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.faults import cluster_schedule, schedule
+from tests.faults.model import (
+    Expected,
+    Finding,
+    Kind,
+    Row,
+    Span,
+    judge_ending,
+    judge_holders,
+    judge_measured,
+    judge_reading,
+    judge_rows,
+)
+from tests.faults.schedule import Command, Fault, InstantNames
+
+A = Row(point_id="a", repeat=1, attempt=1, status="ok")
+B = replace(A, point_id="b")
+FAILED = replace(A, status="failed", failure_kind="nccl", failure_message="it broke")
+WANTED = Expected(points=frozenset({("a", 1)}))
+INSTANTS: InstantNames = {Command.RUN: ("rename sweep.json", "ask poll"), Command.COMPACT: ("mkdir .tmp-table-*",)}
+
+
+def kinds(findings: list[Finding]) -> list[Kind]:
+    return [finding.kind for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("expected", "rows", "found"),
+    [
+        (WANTED, [A], []),
+        (WANTED, [FAILED, replace(A, attempt=2)], []),
+        (WANTED, [], [Kind.LOST]),
+        (WANTED, [FAILED], [Kind.LOST]),  # the last command should have mended it
+        (replace(WANTED, excused=frozenset({"nccl"})), [FAILED], []),
+        (replace(WANTED, excused=frozenset({"nccl"})), [replace(FAILED, failure_message=None)], [Kind.LOST]),
+        (replace(WANTED, failing={("a", 1): "nccl"}), [FAILED], []),
+        (replace(WANTED, failing={("a", 1): "oom"}), [FAILED], [Kind.LOST]),
+        (replace(WANTED, failing={("a", 1): "oom"}), [A], [Kind.LOST]),
+        (WANTED, [A, A], [Kind.DOUBLED]),
+        (WANTED, [A, replace(A, attempt=2)], [Kind.DOUBLED]),
+        (WANTED, [FAILED, A], [Kind.DOUBLED]),  # attempt 1 has two rows
+        (WANTED, [A, B], [Kind.WRONG]),
+        (replace(WANTED, points=frozenset({("a", 1), ("a", 2)})), [A], [Kind.LOST]),
+    ],
+)
+def test_rows_are_held_against_what_is_expected(expected: Expected, rows: list[Row], found: list[Kind]) -> None:
+    assert kinds(list(judge_rows(expected, rows))) == found
+
+
+def test_what_was_read_once_stays() -> None:
+    assert kinds(list(judge_reading(frozenset({A}), [A, B]))) == []
+    assert kinds(list(judge_reading(frozenset({A}), [B]))) == [Kind.LOST]
+    assert kinds(list(judge_reading(frozenset(), [B, B]))) == [Kind.DOUBLED]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "holder", "found"),
+    [
+        (2.0, 3.0, "other", []),
+        (0.5, 3.0, "other", [Kind.DOUBLED]),
+        (0.5, 3.0, "one", []),
+        (0.5, None, "other", []),  # it was killed, and nobody knows when
+    ],
+)
+def test_two_may_not_hold_a_point_at_one_moment(
+    begin: float, end: float | None, holder: str, found: list[Kind]
+) -> None:
+    first = Span(point=("a", 1), holder="one", begin=0.0, end=1.0)
+    assert kinds(list(judge_holders([Span(point=("a", 1), holder=holder, begin=begin, end=end), first]))) == found
+
+
+def test_what_was_measured_is_not_measured_again() -> None:
+    assert kinds(list(judge_measured({("a", 1): 2, ("b", 1): 1}, frozenset()))) == [Kind.DOUBLED]
+    assert kinds(list(judge_measured({("a", 1): 2}, frozenset({("a", 1)})))) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "found"),
+    [
+        (0, "", []),
+        (2, "sweep: disk full", []),
+        (None, "", [Kind.WRONG]),
+        (1, "", [Kind.WRONG]),
+        (2, "Traceback (most recent call last):\nOSError", [Kind.WRONG]),
+    ],
+)
+def test_a_command_ends_in_time_with_a_code_that_is_true(code: int | None, said: str, found: list[Kind]) -> None:
+    assert kinds(list(judge_ending(code, {0, 2}, "run", said))) == found
+
+
+def test_a_seed_is_always_the_same_schedule_and_ends_undisturbed() -> None:
+    made = [schedule.make(seed, INSTANTS) for seed in range(300)]
+    assert made == [schedule.make(seed, INSTANTS) for seed in range(300)]
+    assert {one.rounds[-1].fault for one in made} == {Fault.NONE}
+    assert {round.fault for one in made for round in one.rounds} == set(Fault) - cluster_schedule.ONLY
+
+
+def test_seeds_kill_at_every_instant_in_turn() -> None:
+    killed = {
+        (round.command, round.strike.instant)
+        for seed in range(8)
+        for round in schedule.make(seed, INSTANTS).rounds[:2]
+        if round.strike is not None
+    }
+    assert killed >= {(command, name) for command, names in INSTANTS.items() for name in names}
