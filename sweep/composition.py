@@ -70,6 +70,7 @@ def _schema() -> type:
         ("name", str, "single"),
         ("results_dir", str, "results"),
         ("rerun", str | None, None),
+        ("html", Any, None),
         ("run", _RunSchema, field(default_factory=_RunSchema)),
         ("backend", Any, None),
         ("ray", _RaySchema, field(default_factory=_RaySchema)),
@@ -120,12 +121,13 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     first = plain[0]
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
-        return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir)
+        return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir, first["html"])
     shared = {key: first[key] for key in ("name", "run", "backend", "ray")}
     parts = [
-        {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun")} for part in plain
+        {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun", "html")}
+        for part in plain
     ]
-    return SweepConfig.of(shared | {"parts": parts}, results_dir)
+    return SweepConfig.of(shared | {"parts": parts}, results_dir, first["html"])
 
 
 def _spell(arguments: Sequence[str]) -> list[str]:
@@ -257,7 +259,7 @@ def _file_of(said: str) -> str:
 
 def _nearest_key(key: str) -> str:
     sections = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
-    known = [*SETTINGS, "name", "results_dir", "experiment", "workload", "backend", "model"]
+    known = [*SETTINGS, "name", "results_dir", "html", "experiment", "workload", "backend", "model"]
     known += [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]
     axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
     return nearest(key, known) or axis

@@ -41,6 +41,12 @@ class Run:
     max_points_per_deployment: int | None = None
 
 
+class Html(StrEnum):
+    """Whether a run writes the page of `python -m sweep html`; none: it does not."""
+
+    LIVE = "live"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ray:
     """`ray.*`: where the actors live.
@@ -136,7 +142,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepConfig:
-    """What to do. `resolved` is the plain data it was made from; `SweepConfig.of(resolved)` gives it back."""
+    """What to do. `resolved` is the plain data it was made from; `SweepConfig.of(resolved)` gives it back.
+
+    html: like results_dir it is no part of `resolved`: what is measured does not depend on it.
+    """
 
     name: str
     results_dir: Path
@@ -145,6 +154,7 @@ class SweepConfig:
     backend: str
     backend_config: Mapping[str, Any]
     ray: Ray
+    html: Html | None
     resolved: Mapping[str, Any]
 
     @property
@@ -153,7 +163,7 @@ class SweepConfig:
         return self.results_dir / self.name
 
     @classmethod
-    def of(cls, resolved: Mapping[str, Any], results_dir: Path) -> SweepConfig:
+    def of(cls, resolved: Mapping[str, Any], results_dir: Path, html: object = None) -> SweepConfig:
         """Validate plain data.
 
         Raises:
@@ -174,6 +184,7 @@ class SweepConfig:
             if kind in BACKENDS
             else backend,
             ray=Ray(**_fields(Ray, resolved["ray"], "ray")),
+            html=_html(html),
             resolved=resolved,
         )
 
@@ -226,6 +237,12 @@ def _run(said: Mapping[str, Any]) -> Run:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UsageError(f"run.{name} must be an integer of at least 1, not {value!r}")
     return run
+
+
+def _html(said: object) -> Html | None:
+    if said is None or said in list(Html):
+        return None if said is None else Html(str(said))
+    raise UsageError(f"html must be live or null, not {said!r}")
 
 
 def _fields(cls: type, said: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.cli import pages
 from sweep.cli.exits import Exit
 from sweep.errors import UsageError
 
@@ -46,18 +47,21 @@ def run(arguments: list[str]) -> int:
         composition.read(arguments)
         return Exit.OK
     from sweep import backends, cluster, driver, summary
+    from sweep.config import Html
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
     cfg = composition.read(arguments)
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
-    grown = _expand(cfg)
+    grown, page = _expand(cfg), None
     try:
         with results.lock():
             if not results.sweep_file.exists() and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
             sweep_id = results.open_or_create()
+            if cfg.html is Html.LIVE:
+                page = pages.begin(results)
             held, nodes = cluster.take_stock(cfg, sweep_id), cluster.nodes_by_quota(cfg)
             job = _job(cfg, grown, results, sweep_id, held=held, nodes=nodes)
             if job.plan.attempts:
@@ -67,6 +71,8 @@ def run(arguments: list[str]) -> int:
                 print(f"{cfg.name}: {told}", file=sys.stderr)
     finally:
         ray.close()
+        if page is not None:
+            pages.end(page, results)
     frame = results.load()
     summary.print_result(frame, job.plan, results.folder)
     return Exit.OK if _complete(frame, job) else Exit.INCOMPLETE
