@@ -51,11 +51,12 @@ check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SHELL_FILES)
 
-bench: setup   ## what it costs here (matrix, parsing, command line, overhead per point), and how near predictions are
+bench: setup   ## what it costs here (matrix, parsing, command line, overhead per point, HTML page), and how near predictions are
 	$(PY) -m tests.benchmarks.matrix
 	$(PY) -m tests.benchmarks.parsing
 	$(PY) -m tests.benchmarks.grid
 	$(PY) -m tests.benchmarks.overhead
+	$(PY) -m tests.benchmarks.html
 	$(PY) -m tests.benchmarks.accuracy
 
 bench-peers: setup  ## the same overhead beside Ray Tune and Hydra's launchers (installs them into a venv of its own)
