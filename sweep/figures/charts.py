@@ -124,7 +124,7 @@ def _mark(data: Any) -> Any:
             fontSize=alt.expr("min(52, width / 7)"),
             fontWeight="bold",
             color=alt.expr("mark"),
-            opacity=0.13,
+            opacity=0.18,
             angle=345,
             aria=False,
         )

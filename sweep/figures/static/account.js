@@ -39,8 +39,12 @@ function showProblems() {
       make("td", { class: "n" }, rows.length.toLocaleString("en-US")),
       make("td", {}, make("span", { class: "kind" }, kind)),
       make("td", { class: "why" }, table.value("failure_message", first) ?? "no reason was told"),
-      make("td", {}, layouts.slice(0, 3).join(", ") + (layouts.length > 3 ? ", …" : "")),
-      make("td", {}, make("button", { type: "button", onclick: show }, rows.length === 1 ? "Row" : "Rows")),
+      make("td", { class: "where" }, layouts.slice(0, 3).join(", ") + (layouts.length > 3 ? ", …" : "")),
+      make(
+        "td",
+        { class: "open-rows" },
+        make("button", { type: "button", onclick: show }, rows.length === 1 ? "Row" : "Rows"),
+      ),
     );
   });
   const told = table.count === 0 ? "There is no row yet." : `All ${plural(table.count, "row")} have a number.`;
@@ -50,7 +54,11 @@ function showProblems() {
       ? make(
           "div",
           { class: "scroll" },
-          listTable([["rows", true], ["what"], ["why"], ["layouts"], ["open", false, true]], lines),
+          listTable(
+            [["rows", true], ["what"], ["why"], ["layouts"], ["open", false, true]],
+            lines,
+            "list-table problems",
+          ),
         )
       : make("p", { class: "note" }, told),
   );

@@ -186,10 +186,13 @@ class Plot {
 
   async save() {
     if (!this.view) return;
-    const before = this.view.background();
-    this.view.background(css("--ground"));
+    const mark = this.chip.hidden ? "" : ", PREDICTED, NOT MEASURED";
+    const [ground, title] = [this.view.background(), this.view.signal("title")];
+    this.view
+      .background(css("--ground"))
+      .signal("title", `${table.name}, ${this.title.textContent}: ${title}${mark}`);
     const address = await this.view.toImageURL("png", 2);
-    this.view.background(before);
+    await this.view.background(ground).signal("title", title).runAsync();
     const words = [table.name, this.saved, this.title.textContent, this.chip.hidden ? "" : "predicted"];
     make("a", {
       href: address,
