@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import tempfile
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +21,7 @@ from sweep.figures.page import PARTS, SCRIPTS
 from sweep.figures.rows import describe, layouts, varied
 from sweep.plan import Attempt, Deployment
 from sweep.point import MoeBackend, Point
-from sweep.table import COLUMNS, Outcome, Results, Source, Status, make_row
+from sweep.table import Outcome, Results, Source, Status, make_row
 from tests.browser.tables import BEGIN, MODEL, measured, points, report, simulated
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028"
@@ -33,13 +34,12 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def frame(*rows: dict[str, Any]) -> pd.DataFrame:
-    from sweep.table.schema import arrow_schema, pandas_metadata
-    from sweep.table.store import _arrow_table
-
-    names = [column.name for column in COLUMNS]
-    table = _arrow_table(rows) if rows else arrow_schema().empty_table()
-    made: pd.DataFrame = table.replace_schema_metadata({"pandas": pandas_metadata(names)}).to_pandas()
-    return made
+    """Rows as they come back from a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Results(Path(folder) / "table")
+        results.open_or_create()
+        results.append(rows)
+        return results.load(last_attempt_only=False)
 
 
 def row(point: Point, status: Status = Status.OK, source: Source = Source.MEASURED, repeat: int = 1) -> dict[str, Any]:
