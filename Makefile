@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 VENV  := .venv
 PY    := $(VENV)/bin/python
-SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh)
+SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh tests/browser/*.sh)
 
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup sweep test cluster-test faults check bench bench-peers bench-cluster docs lock wheel clean
+.PHONY: help setup sweep test browser-test cluster-test faults check bench bench-peers bench-cluster docs lock wheel clean
 
 help:          ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -35,6 +35,10 @@ sweep: setup   ## run +experiment=ds_r1_grid on predictions
 test: setup    ## the whole test suite, the fast ones first
 	$(PY) -m pytest
 
+browser-test: setup  ## tests of the HTML page in headless Chromium, which is installed where it is missing
+	tests/browser/install.sh
+	CI=true $(PY) -m pytest tests/browser
+
 cluster-test: setup  ## tests against a real Kubernetes control plane and node (built with Go: 7 minutes the first time)
 	tests/cluster/kit/install.sh
 	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && \
@@ -54,11 +58,12 @@ check: setup   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SHELL_FILES)
 
-bench: setup   ## what it costs here (matrix, parsing, command line, overhead, questions), and how good the answers are
+bench: setup   ## what it costs here (matrix, parsing, command line, overhead, page, questions), and how good the answers are
 	$(PY) -m tests.benchmarks.matrix
 	$(PY) -m tests.benchmarks.parsing
 	$(PY) -m tests.benchmarks.grid
 	$(PY) -m tests.benchmarks.overhead
+	$(PY) -m tests.benchmarks.html
 	$(PY) -m tests.benchmarks.accuracy
 	$(PY) -m tests.benchmarks.analysis
 

@@ -101,6 +101,7 @@ def _schema() -> type:
         ("results_dir", str, "results"),
         ("rerun", str | None, None),
         ("price_per_gpu_hour", float | None, None),
+        ("html", Any, None),
         ("run", _RunSchema, field(default_factory=_RunSchema)),
         ("backend", Any, None),
         ("ray", _RaySchema, field(default_factory=_RaySchema)),
@@ -151,12 +152,13 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     first = plain[0]
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
-        return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir)
+        return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir, first["html"])
     shared = {key: first[key] for key in ("name", "run", "backend", "ray", "price_per_gpu_hour")}
     parts = [
-        {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun")} for part in plain
+        {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun", "html")}
+        for part in plain
     ]
-    return SweepConfig.of(shared | {"parts": parts}, results_dir)
+    return SweepConfig.of(shared | {"parts": parts}, results_dir, first["html"])
 
 
 def _spell(arguments: Sequence[str]) -> list[str]:
@@ -292,7 +294,8 @@ def _file_of(said: str) -> str:
 def _nearest_key(key: str) -> str:
     sections: dict[str, Any] = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
     sections |= {"run.budget": _BudgetSchema, "run.retry": _RetrySchema, "run.quarantine": _QuarantineSchema}
-    known = [*SETTINGS, "name", "results_dir", "experiment", "workload", "backend", "model", "price_per_gpu_hour"]
+    known = [*SETTINGS, "name", "results_dir", "html", "experiment", "workload", "backend", "model"]
+    known.append("price_per_gpu_hour")
     known += [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]
     axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
     return nearest(key, known) or axis

@@ -60,6 +60,12 @@ class Run:
     quarantine: Quarantine = Quarantine()
 
 
+class Html(StrEnum):
+    """Whether a run writes the page of `python -m sweep html`; none: it does not."""
+
+    LIVE = "live"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ray:
     """`ray.*`: where the actors live.
@@ -155,7 +161,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepConfig:
-    """What to do. `resolved` is the plain data it was made from; `SweepConfig.of(resolved)` gives it back."""
+    """What to do. `resolved` is the plain data it was made from; `SweepConfig.of(resolved)` gives it back.
+
+    html: like results_dir it is no part of `resolved`: what is measured does not depend on it.
+    """
 
     name: str
     results_dir: Path
@@ -165,6 +174,7 @@ class SweepConfig:
     backend_config: Mapping[str, Any]
     ray: Ray
     price_per_gpu_hour: float | None
+    html: Html | None
     resolved: Mapping[str, Any]
 
     @property
@@ -173,7 +183,7 @@ class SweepConfig:
         return self.results_dir / self.name
 
     @classmethod
-    def of(cls, resolved: Mapping[str, Any], results_dir: Path) -> SweepConfig:
+    def of(cls, resolved: Mapping[str, Any], results_dir: Path, html: object = None) -> SweepConfig:
         """Validate plain data.
 
         Raises:
@@ -195,6 +205,7 @@ class SweepConfig:
             if kind in BACKENDS
             else backend,
             ray=Ray(**_fields(Ray, resolved["ray"], "ray")),
+            html=_html(html),
             resolved=resolved,
         )
 
@@ -285,6 +296,12 @@ def _run(said: Mapping[str, Any], price: float | None) -> Run:
 
 
 _COUNTS = ("nodes", "repeats", "max_points_per_deployment", "max_deployments", "max_failures")
+
+
+def _html(said: object) -> Html | None:
+    if said is None or said in list(Html):
+        return None if said is None else Html(str(said))
+    raise UsageError(f"html must be live or null, not {said!r}")
 
 
 def _fields(cls: type, said: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def test_the_wheel_carries_all_that_a_checkout_has(wheel: Path) -> None:
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
+    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "sweep" / "figures" / "static").iterdir()}
     assert expected <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -82,3 +83,5 @@ def test_a_whole_sweep_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
     told = run(installed / "python", "-m", "sweep", "+experiment=smoke", cwd=tmp_path)
     assert "4 ok" in told
     assert len(list((tmp_path / "results" / "smoke" / "raw").glob("*/*/report.json"))) == 4
+    run(installed / "python", "-m", "sweep", "html", "results/smoke", cwd=tmp_path)
+    assert "vegaEmbed" in (tmp_path / "results" / "smoke" / "index.html").read_text()

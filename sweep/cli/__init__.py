@@ -4,6 +4,7 @@ Nothing else prints, but for what people read in the terminal (summary.py, progr
 
     sweeps.py    commands with Hydra overrides: run, plan, render, status, doctor, gc
     tables.py    commands with paths: show, compare, import, compact
+    pages.py     html, and the page that a run keeps up to date
     exits.py     exit codes
 """
 
@@ -13,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from sweep.cli import sweeps, tables
+from sweep.cli import pages, sweeps, tables
 from sweep.cli.exits import Exit
 from sweep.errors import Interrupted, UsageError, nearest
 
@@ -26,6 +27,7 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "gc": sweeps.gc,
     "show": tables.show,
     "compare": tables.compare,
+    "html": pages.html,
     "import": tables.import_files,
     "compact": tables.compact,
 }

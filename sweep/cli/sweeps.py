@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.cli import pages
 from sweep.cli.exits import Exit
 from sweep.errors import UsageError
 
@@ -50,23 +51,28 @@ def run(arguments: list[str]) -> int:
         composition.read(arguments)
         return Exit.OK
     from sweep import backends, cluster, driver, summary
+    from sweep.config import Html
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
     cfg = composition.read(arguments)
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
-    grown = _expand(cfg)
+    grown, page = _expand(cfg), None
     try:
         with results.lock():
             if not results.sweep_file.exists() and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
             results.open_or_create()
+            if cfg.html is Html.LIVE:
+                page = pages.begin(results)
             held, nodes = cluster.take_stock(cfg, results.sweep_id), cluster.nodes_by_quota(cfg)
             job = _job(cfg, grown, results, held=held, nodes=nodes, redo_since=results.begin_redo(cfg.run.redo))
             left = _carry(cfg, job, results, ray)
     finally:
         ray.close()
+        if page is not None:
+            pages.end(page, results)
     if left:
         print(f"{cfg.name}: {left}", file=sys.stderr)
         return Exit.OK

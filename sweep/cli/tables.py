@@ -237,7 +237,7 @@ def _reparse(folder: str) -> int:
     from sweep.config import SweepConfig
 
     results = _existing(folder)
-    configs = [SweepConfig.of(config, results.folder.parent) for config in results.configs()]
+    configs = [SweepConfig.of(config, results.folder.parent) for config in results.configs().values()]
     models = {part.model.id: part.model for config in configs for part in config.parts}
     changes, kept = importing.reparse(results, models)
     counts = Counter(f"{before} → {now}" for before, now in changes if before != now)

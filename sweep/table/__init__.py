@@ -1,6 +1,7 @@
 """The results table: its schema, its rows and the folder it lies in."""
 
 from sweep.table.document import readme
+from sweep.table.parts import list_parts, write_file
 from sweep.table.reading import load
 from sweep.table.row import Outcome, imported_row, make_row, remade_row
 from sweep.table.schema import COLUMNS, ENVIRONMENT, SCHEMA_VERSION, Column, Source, Status, arrow_schema, columns_of
@@ -20,8 +21,10 @@ __all__ = [
     "columns_of",
     "find_config",
     "imported_row",
+    "list_parts",
     "load",
     "make_row",
     "readme",
     "remade_row",
+    "write_file",
 ]

@@ -25,6 +25,9 @@ REPLACED = "part-replaced.parquet"
 """Empty file in a folder whose parts were merged: to a reader that is still listing it, it must not look like an empty
 table. The name is in no other table folder, so the reader does not find the file, and starts again."""
 
+TEMPORARY = ".tmp-"
+"""Readers pass over names that begin with a dot, as pandas and Arrow do."""
+
 _RELISTINGS = 20
 
 
@@ -105,6 +108,27 @@ def write_part(path: Path, table: pa.Table, *, merged: bool) -> None:
         pq.write_table(table, file, use_dictionary=merged, write_statistics=merged)  # these only cost in small parts
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_file(path: Path, text: str) -> None:
+    """Put a text into a file in one step: a reader sees the old one or the new one.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be written.
+    """
+    with telling("write", path):
+        for last in (False, True):
+            made = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+            made.write_text(text, encoding="utf-8", errors="backslashreplace")
+            try:
+                os.replace(made, path)
+                return
+            except FileNotFoundError:  # a run began just now, and cleaned up after killed writers
+                if last:
+                    raise
+            except OSError:
+                made.unlink(missing_ok=True)
+                raise
 
 
 def sync(folder: Path) -> None:

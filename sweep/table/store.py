@@ -7,6 +7,7 @@
         raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt, requests.json
         redo.json                   a `run.redo` that has begun and not ended
         run.lock                    one writer
+        index.html                  the page of `python -m sweep html`
 
 What readers may rely on, at any moment, also while a writer is killed: each part is complete, and once a part is
 there its rows stay. `pandas.read_parquet("results/NAME/table")` works from the first moment on, because a new table
@@ -37,6 +38,7 @@ from sweep.point import canonical_json
 from sweep.table import lock
 from sweep.table.parts import (
     REPLACED,
+    TEMPORARY,
     exchange,
     list_parts,
     part_name,
@@ -53,9 +55,6 @@ from sweep.table.schema import NAMES, SCHEMA_VERSION, Source, arrow_schema
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-TEMPORARY = ".tmp-"
-"""Readers pass over names that begin with a dot, as pandas and Arrow do."""
 
 
 class Record(NamedTuple):
@@ -106,6 +105,10 @@ class Results:
     @property
     def sweep_file(self) -> Path:
         return self.folder / "sweep.json"
+
+    @property
+    def page_file(self) -> Path:
+        return self.folder / "index.html"
 
     def config_file(self, config_hash: str) -> Path:
         return self.folder / "configs" / f"{config_hash}.yaml"
@@ -341,10 +344,9 @@ class Results:
             os.replace(made, path)
         return config_hash
 
-    def configs(self) -> Iterator[dict[str, Any]]:
-        """Yield every configuration that was kept."""
-        for path in sorted((self.folder / "configs").glob("*.yaml")):
-            yield self.read_config(path.stem)
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """Return every configuration that was kept, by its hash."""
+        return {path.stem: self.read_config(path.stem) for path in sorted((self.folder / "configs").glob("*.yaml"))}
 
     def read_config(self, config_hash: str) -> dict[str, Any]:
         """Return what `write_config` kept.
