@@ -19,7 +19,8 @@ from sweep.errors import UsageError, nearest
 from sweep.failure import KINDS
 from sweep.limits import Budget, deadline_of
 from sweep.point import SETTINGS, KvCacheDtype, Model, Precision, PredictAs, canonical_json
-from sweep.retry import REDO_WORDS, Quarantine, Retry, compile_redo
+from sweep.quarantine import Quarantine
+from sweep.retry import REDO_WORDS, Retry, compile_redo
 
 CHECKOUT, PACKAGE = Path(__file__).parent.parent, Path(__file__).parent
 SHIPPED = CHECKOUT if (CHECKOUT / "conf" / "config.yaml").exists() else PACKAGE

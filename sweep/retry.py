@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -79,28 +79,6 @@ class Retry:
             return timedelta(0)
         varied = 0.5 + zlib.crc32(f"{seed} {tries}".encode()) / 2**32
         return timedelta(seconds=min(self.backoff_s * 2.0 ** min(tries - 1, 40), self.backoff_max_s) * varied)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quarantine:
-    """`run.quarantine.*`: when a node is avoided.
-
-    failures: so many measurements failed on it in a way that is a node's.
-    expires_s: after the last of them it is taken again.
-    """
-
-    failures: int = 2
-    expires_s: float = 86400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Avoided:
-    """A node in quarantine: how often it failed, how, and until when it is avoided."""
-
-    node: str
-    failures: int
-    kinds: tuple[str, ...]
-    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,39 +354,3 @@ def _needs_as_much(point: Point, other: Point) -> bool:
 def _amount(point: Point, name: str) -> float:
     value = getattr(point, name)
     return math.inf if name == "concurrency" and value == 0 else float(value)
-
-
-# --------------------------------------------------------------------------------------------------------- quarantine
-
-
-def avoided(records: Iterable[Record], rules: Quarantine, now: datetime) -> list[Avoided]:
-    """Return the nodes in quarantine, by name.
-
-    A node that has measured well since its last failure is not in it.
-    """
-    failed: dict[str, list[Record]] = {}
-    for record in records:
-        for node in _nodes(record):
-            if record.status == "ok":
-                failed.pop(node, None)
-            elif record.status == "failed" and _policy(record) is Policy.RETRY_ELSEWHERE:
-                failed.setdefault(node, []).append(record)
-    found = []
-    for node, rows in failed.items():
-        ended = [record.ended_at for record in rows if record.ended_at is not None]
-        until = max(ended, default=now) + timedelta(seconds=rules.expires_s)
-        if len(rows) >= rules.failures and until > now:
-            kinds = tuple(sorted({str(record.failure_kind) for record in rows}))
-            found.append(Avoided(node=node, failures=len(rows), kinds=kinds, until=until))
-    return sorted(found, key=lambda each: each.node)
-
-
-def failed_on(records: Iterable[Record], keys: Collection[tuple[str, int]]) -> set[str]:
-    """Return the nodes where these measurements failed in a node's way last, so that another one is taken."""
-    last = {(record.point_id, record.repeat): record for record in records if record.status != "skipped"}
-    rows = [last[key] for key in keys if key in last]
-    return {node for record in rows if _policy(record) is Policy.RETRY_ELSEWHERE for node in _nodes(record)}
-
-
-def _nodes(record: Record) -> Iterator[str]:
-    yield from (node for node in (record.node or "").split(",") if node)

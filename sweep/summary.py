@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweep.backends.gke import Live
-    from sweep.retry import Avoided
+    from sweep.quarantine import Avoided
 
 SHOWN_POINTS = 6
 """Points that `plan` lists at each end of the order."""

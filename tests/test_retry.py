@@ -14,7 +14,8 @@ from sweep.errors import UsageError
 from sweep.failure import KINDS
 from sweep.plan import Outlook, cover
 from sweep.point import Point
-from sweep.retry import NOT_BEGUN_MOST, History, Quarantine, Redo, Retry, avoided, failed_on, sort_out
+from sweep.quarantine import Quarantine, avoided, failed_on
+from sweep.retry import NOT_BEGUN_MOST, History, Redo, Retry, sort_out
 from tests.test_matrix import CHECKED, LLAMA, expand
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

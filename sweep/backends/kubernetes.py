@@ -179,6 +179,8 @@ class Cluster:
             if version is None:
                 listed = await self.request("GET", path, params={"labelSelector": selector}, patience_s=float("inf"))
                 version = listed["metadata"]["resourceVersion"]
+                for thing in listed["items"]:
+                    thing["metadata"].pop("managedFields", None)
                 yield Change(listed=tuple(listed["items"]), version=version_of(listed))
             try:
                 async for kind, told in self._watch_from(path, selector, version):
@@ -187,6 +189,7 @@ class Cluster:
                         version = None if told.get("code") == 410 else version
                         break
                     version = told["metadata"]["resourceVersion"]
+                    told["metadata"].pop("managedFields", None)  # a third of what is kept of an object, and of no use
                     if kind != "BOOKMARK":
                         yield Change(object=told, deleted=kind == "DELETED")
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

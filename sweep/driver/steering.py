@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sweep import plan, retry
+from sweep import plan, quarantine, retry
 from sweep.failure import Skip
 from sweep.limits import Limits, gpu_hours_of
 from sweep.matrix import Expansion
 from sweep.plan import Attempt, Deployment, Held, Outlook, Plan
 from sweep.point import Model, Point
-from sweep.retry import Avoided, History, Quarantine, Redo, Retry
+from sweep.quarantine import Avoided, Quarantine
+from sweep.retry import History, Redo, Retry
 from sweep.table import Record, Source
 
 Dress = Callable[[Sequence[Deployment], Sequence[str]], Sequence[Deployment]]
@@ -162,7 +163,7 @@ class Steering:
 
     def quarantined(self) -> list[Avoided]:
         """Return the nodes that are avoided now."""
-        return retry.avoided(self.records, self.rules.quarantine, self.clock())
+        return quarantine.avoided(self.records, self.rules.quarantine, self.clock())
 
     def avoid(self, attempts: Any) -> list[str]:
         """Return the nodes that a deployment of these attempts must not take."""
@@ -171,7 +172,7 @@ class Steering:
         if any(key in last and last[key].failure_kind == retry.NO_OTHER_NODE for key in keys):
             return []
         quarantined = {avoided.node for avoided in self.quarantined()}
-        return sorted(quarantined | retry.failed_on(self.records[self.since :], keys))
+        return sorted(quarantined | quarantine.failed_on(self.records[self.since :], keys))
 
     @property
     def has_done_all(self) -> bool:

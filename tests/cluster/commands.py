@@ -17,15 +17,15 @@ BEGUN: list[subprocess.Popen[str]] = []
 
 
 class Line:
-    """The command line of one sweep, its table in a folder of the test's own."""
+    """The command line of one sweep, its table in a folder of its own; pods wait for `start` and run for `run`."""
 
-    def __init__(self, namespace: str, folder: Path, *given: str, run: str = "1s") -> None:
+    def __init__(self, namespace: str, folder: Path, *given: str, run: str = "1s", start: str = "0s") -> None:
         self.folder = folder / "results" / "smoke"
         self.given = [
             "+experiment=smoke",
             "backend=gke",
             f"backend.namespace={namespace}",
-            "backend.values={podAnnotations: {fake.test/run: " + run + "}}",
+            f"backend.values={{podAnnotations: {{fake.test/run: {run}, fake.test/start: {start}}}}}",
             f"results_dir={folder / 'results'}",
             *given,
         ]
