@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,7 +25,7 @@ from tests.faults.cluster_schedule import ClusterSchedule
 from tests.faults.commands import LOOK_S, Running
 from tests.faults.gate import Gate
 from tests.faults.model import Expected, Finding, Kind, judge_measured, judge_rows
-from tests.faults.pods import Pods, bystander
+from tests.faults.pods import Job, Pods, bystander
 from tests.faults.schedule import Action, Command, Fault, Round
 from tests.faults.trial import Outcome, Trial
 
@@ -34,6 +35,7 @@ CONTROL_PLANE_NODES = 18
 DARK_S = 8.0
 AWAY_S = 2.0
 _RESTARTING = threading.Lock()
+"""Held while the API server, which is one for all trials, is restarted, and where we ask it something ourselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +71,10 @@ class OnCluster(Trial):
     def carry_out(self) -> Outcome:
         """Do all of it, and judge."""
         self.make_folders()
-        self.cluster.kubectl("create", "namespace", self.namespace)
-        self.cluster.wait("service account", lambda: self.cluster.kubectl("get", "sa", "default", "-n", self.namespace))
-        self.cluster.kubectl("create", "-f", "-", stdin=json.dumps(bystander(self.namespace)))
+        self._kubectl("create", "namespace", self.namespace)
+        with _RESTARTING:
+            self.cluster.wait("account", lambda: self.cluster.kubectl("get", "sa", "default", "-n", self.namespace))
+        self._kubectl("create", "-f", "-", stdin=json.dumps(bystander(self.namespace)))
         attempts = self.attempts()
         with (
             Pods(self.cluster, self.namespace, attempts) as pods,
@@ -97,9 +100,9 @@ class OnCluster(Trial):
             self.findings += pods.findings
         if not self._others():
             self.findings.append(Finding(kind=Kind.WRONG, message="gc deleted the Job of another sweep"))
-        self.findings += watch.soon(lambda: [f"process {p}: {said[:150]}" for p, said in self.children().items()])
+        self.findings += watch.soon(self._processes)
         self.findings += watch.leftover_entries(self.temporary)
-        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        self._kubectl("delete", "namespace", self.namespace, "--wait=false")
         return self.outcome()
 
     def arguments(self, command: Command) -> list[str]:
@@ -175,7 +178,7 @@ class OnCluster(Trial):
         return ()
 
     def _restart(self) -> int:
-        with _RESTARTING:  # it is one for all trials
+        with _RESTARTING:
             self.cluster.restart("kube-apiserver", meanwhile=lambda: time.sleep(AWAY_S))
         return 1
 
@@ -190,10 +193,10 @@ class OnCluster(Trial):
         name, _ = pods.running[pod]
         pods.lose(pod)
         if node:
-            self.cluster.kubectl("delete", "node", name, "--wait=false", check=False)
+            self._kubectl("delete", "node", name, "--wait=false", check=False)
             self.deleted_nodes.append(name)
         else:
-            self.cluster.kubectl("delete", "pod", pod, "-n", self.namespace, "--wait=false", check=False)
+            self._kubectl("delete", "pod", pod, "-n", self.namespace, "--wait=false", check=False)
         return 1
 
     # ------------------------------------------------------------------------------------------------------------- end
@@ -201,21 +204,32 @@ class OnCluster(Trial):
     def _unfinished(self, pods: Pods) -> Iterator[Finding]:
         """Find Jobs that still run although the sweep is at its end, or that nothing will ever delete."""
 
-        def running() -> list[str]:
-            return [f"Job {job.name} still runs" for job in pods.jobs() if not job.over]
+        def jobs() -> list[Job]:
+            with _RESTARTING:
+                return pods.jobs()
 
-        yield from watch.soon(running)
-        for job in pods.jobs():
+        yield from watch.soon(lambda: [f"Job {job.name} still runs" for job in jobs() if not job.over])
+        for job in jobs():
             if not job.expires:
                 yield Finding(kind=Kind.LEFT, message=f"Job {job.name} has no TTL")
 
     def _objects(self) -> list[str]:
         """Name what is left of the sweep in its namespace."""
-        said = self.cluster.kubectl("get", "jobs,configmaps,pods", "-n", self.namespace, "-o", "name").split()
+        said = self._kubectl("get", "jobs,configmaps,pods", "-n", self.namespace, "-o", "name").split()
         return [name for name in said if not name.endswith(("/kube-root-ca.crt", "/sweep-of-somebody-else"))]
 
+    def _processes(self) -> list[str]:
+        """Name what still runs of this trial: what its commands started, and actors that still talk to the cluster."""
+        started = self.children() | dict.fromkeys(self.gate.senders(), "talks to the cluster")
+        return [f"process {pid}: {said[:150]}" for pid, said in sorted(started.items())]
+
+    def _kubectl(self, *arguments: str, **how: Any) -> str:
+        """Call kubectl while the API server is there."""
+        with _RESTARTING:
+            return str(self.cluster.kubectl(*arguments, **how))
+
     def _others(self) -> bool:
-        return "sweep-of-somebody-else" in self.cluster.kubectl("get", "jobs", "-n", self.namespace, "-o", "name")
+        return "sweep-of-somebody-else" in self._kubectl("get", "jobs", "-n", self.namespace, "-o", "name")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import signal
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -80,6 +80,10 @@ class Gate:
     def lighten(self) -> None:
         """Let new requests through."""
         self._dark = False
+
+    def senders(self) -> set[int]:
+        """Return the processes that have a connection to it."""
+        return {pid for inode in _connections(self.port) if (pid := _owner(inode)) is not None}
 
     # --------------------------------------------------------------------------------------------------------- forward
 
@@ -209,18 +213,21 @@ def _contexts(cluster: Cluster) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def sender(port: int, gate_port: int) -> int | None:
-    """Return the process that has a connection from this port of loopback to the gate."""
-    here, there = f"0100007F:{port:04X}", f"0100007F:{gate_port:04X}"
+    """Return the process that has a connection from this port of this machine to the gate."""
+    return next((pid for inode in _connections(gate_port, port) if (pid := _owner(inode)) is not None), None)
+
+
+def _connections(gate_port: int, port: int | None = None) -> Iterator[str]:
+    """Yield the kernel's numbers of connections to the gate, of all or of one that comes from this port."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1:3] == [here, there]:
-            return _owner(f"socket:[{fields[9]}]")
-    return None
+        _, here, there, *_, inode = line.split()[:10]
+        if there == f"0100007F:{gate_port:04X}" and (port is None or here == f"0100007F:{port:04X}"):
+            yield inode
 
 
-def _owner(name: str) -> int | None:
+def _owner(inode: str) -> int | None:
     for folder in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
-            if any(os.readlink(path) == name for path in folder.iterdir()):
+            if any(os.readlink(path) == f"socket:[{inode}]" for path in folder.iterdir()):
                 return int(folder.parent.name)
     return None
