@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,15 +181,14 @@ def _helm(values: Mapping[str, Any], namespace: str) -> str:
         raise UsageError(
             f"helm is not on PATH: install helm {FIRST_HELM} or newer (https://helm.sh/docs/intro/install)"
         )
-    with tempfile.TemporaryDirectory(prefix="sweep-helm-") as folder:
-        file = Path(folder) / "values.json"
-        file.write_text(json.dumps(values))
-        chart = str(SHIPPED / "charts" / "trtllm-bench")
-        command = [helm, "template", "sweep", chart, "--namespace", namespace, "--values", str(file)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=HELM_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise UsageError(f"helm template did not end within {HELM_S} s") from None
+    chart = str(SHIPPED / "charts" / "trtllm-bench")
+    command = [helm, "template", "sweep", chart, "--namespace", namespace, "--values", "-"]
+    try:  # by its standard input: a killed driver leaves no file
+        done = subprocess.run(
+            command, input=json.dumps(values), capture_output=True, text=True, timeout=HELM_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(f"helm template did not end within {HELM_S} s") from None
     if done.returncode != 0:
         said = re.sub(r"\n{2,}", "\n", done.stderr.strip()).removeprefix("Error: ")
         raise UsageError(f"helm refuses the chart's values: {said}")

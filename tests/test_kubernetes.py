@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -36,7 +37,13 @@ async def texts(log: PodLog, count: int) -> list[str]:
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run a scenario against a server with one route, as the user of a kubeconfig."""
 
-    def run(path: str, handler: Handler, scenario: Callable[[Cluster], Awaitable[None]], **user: object) -> None:
+    def run(
+        path: str,
+        handler: Handler,
+        scenario: Callable[[Cluster], Awaitable[None]],
+        name: str | None = None,
+        **user: object,
+    ) -> None:
         async def main() -> None:
             app = web.Application()
             app.router.add_get(path, handler)
@@ -44,7 +51,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
-            host, port = runner.addresses[0][:2]
+            host, port = name or runner.addresses[0][0], runner.addresses[0][1]
             config = {
                 "apiVersion": "v1",
                 "kind": "Config",
@@ -217,3 +224,28 @@ def test_a_busy_server_is_asked_again_when_it_says(serve: Callable[..., None]) -
 
     serve(PODS, handler, scenario)
     assert asked[1] - asked[0] >= 1
+
+
+def test_a_name_that_cannot_be_resolved_for_a_while_costs_only_time(
+    serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    resolve = socket.getaddrinfo
+
+    def fail_first(host: object, *more: object, **named: object) -> object:
+        asked.append(host)
+        if len(asked) <= 3:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve("127.0.0.1", *more, **named)  # type: ignore[arg-type]
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"items": []})
+
+    async def scenario(cluster: Cluster) -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", fail_first)
+        troubles: list[str] = []
+        assert await cluster.request("GET", PODS, trouble=troubles.append) == {"items": []}
+        assert len(troubles) == 3 and "does not answer" in troubles[0]
+        monkeypatch.undo()
+
+    serve(PODS, handler, scenario, name="api.example")

@@ -522,6 +522,14 @@ def test_sigterm_publishes_what_was_done(pod: Pod) -> None:
     assert (again[1]["outcome"], bool(again[1]["report"])) == ("ended", True)
 
 
+def test_what_is_not_wanted_any_more_is_not_begun(pod: Pod) -> None:
+    first, second = pod.deployment.attempts
+    (pod.files / "stop.txt").write_text(f"{second.point_id} 1-1\n")
+    code, told, said = pod.run()
+    assert (code, [result["point"] for result in told]) == (0, [first.point_id])
+    assert f"point {second.point_id} attempt 1-1 is not wanted any more" in said
+
+
 def test_sigterm_while_a_dataset_is_made_begins_no_point(pod: Pod) -> None:
     making = pod.folder / "making"
     script = pod.folder / "trtllm" / "prepare_dataset.py"
