@@ -309,6 +309,15 @@ def test_no_more_deployments_exist_at_once_than_allowed(tmp_path: Path, ray_star
     assert (by_time["started_at"].iloc[1:].to_numpy() >= by_time["ended_at"].iloc[:-1].to_numpy()).all()
 
 
+def test_what_nobody_can_see_any_more_gets_no_row_and_is_not_begun_again(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    with pytest.raises(UsageError, match=r"1 deployments can be followed no more \(may not watch it any more\)"):
+        drive(tmp_path / "r", ray_start, points=8, lose_at=5, rules=driver.Rules(nodes=1))
+    rows = Results(tmp_path / "r").load()
+    assert set(rows["status"]) == {"ok"} and 5 not in set(rows["concurrency"])
+
+
 class Killer(Silent):
     """Kills the process of a row while the driver asks it nothing, and waits until Ray has a new one."""
 

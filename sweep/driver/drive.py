@@ -168,7 +168,7 @@ class _Drive:
             told = f"{sum(len(d.attempts) for d in step.begin)} measurements go on in {len(step.begin)} new deployments"
             self.watcher.say(told + (f", {again} of them again after a failure" if again else ""))
         self.take(step.begin)
-        self.waits = step.waits
+        self.waits = step.waits and (not self.lost or bool(self._works()))  # else nothing would ever free a node
         self._count()
         wait_s = LOOK_S if self._works() and self.steering.rules.limits.is_of_money else 3600.0
         if step.ask_at is not None:

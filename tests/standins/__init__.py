@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep.backends import AttemptKey, Ended, Event, PointDone, PointFailed, PointStarted, Started
+from sweep.backends import AttemptKey, Ended, Event, Lost, PointDone, PointFailed, PointStarted, Started
 from sweep.plan import Deployment
 from sweep.simulate import simulate
 from sweep.table import Source, Status
@@ -52,6 +52,7 @@ class Standin:
 
     At the concurrency given by one of these keys it misbehaves: `raise_at`, `cancel_at` (raises what asyncio raises in
     a cancelled task), `exit_at` (SystemExit), `lie_at` (a report cut in half), `end_at` (the deployment ends early),
+    `lose_at` (nobody sees it any more),
     `fail_at` (in the way of `kind`, on `node`), `kill_at` (its own process, each time), `kill_once_at`, `block_at`
     (never answers again), `lock_at` (tells what cannot be sent to another process), and `nonsense_at` (tells
     NONSENSE[nonsense]). With a `marker`, `fail_at` and `kill_once_at` do so only while that file does not exist.
@@ -86,6 +87,9 @@ class Standin:
                 raise SystemExit(3)
             if "block_at" in faults:
                 time.sleep(600)
+            if "lose_at" in faults:
+                yield Lost(message="may not watch it any more")
+                return
             if "end_at" in faults:
                 yield Ended(message="the node went away", kind="node_lost")
                 return
