@@ -70,7 +70,7 @@ class Reader:
             except Exception as error:  # whatever it is, a person would see it
                 self._tell(error)
             try:
-                found.append(_rows(sweep.load(self._folder, columns=COLUMNS, attempts="all")))
+                found.append(_rows(sweep.load(self._folder, columns=COLUMNS, attempts="all", status="all")))
             except Exception as error:
                 self._tell(error)
             for rows in found:
