@@ -97,7 +97,7 @@ def test_the_fronts_are_those_of_sweep_pareto(opened: Opener, predicted: Results
 
 
 def test_the_best_throughput_keeps_the_limits(opened: Opener, night: Results) -> None:
-    page, df = opened(night.page_file), sweep.load(night.folder)
+    page, df = opened(night.page_file), sweep.load(night.folder, status="all")
     means = (
         df[df.status == "ok"]
         .groupby(["isl", "osl", "point_id"])[["output_tput_per_gpu", "tps_per_user", "ttft_ms_p99"]]
@@ -113,7 +113,7 @@ def test_the_best_throughput_keeps_the_limits(opened: Opener, night: Results) ->
 
 
 def test_all_that_has_no_number_is_told_with_its_reason(opened: Opener, night: Results) -> None:
-    page, df = opened(night.page_file), sweep.load(night.folder)
+    page, df = opened(night.page_file), sweep.load(night.folder, status="all")
     told = page.locator("#problem-list tbody tr")
     bad = df[df.status != "ok"]
     assert sum(int(told.nth(i).locator("td").first.inner_text()) for i in range(told.count())) == len(bad)
@@ -181,7 +181,7 @@ def test_pointing_at_a_point_tells_every_setting_and_a_click_opens_its_row(opene
 
 
 def test_a_filter_holds_for_the_whole_page_and_over_a_reload(opened: Opener, night: Results) -> None:
-    page, df = opened(night.page_file), sweep.load(night.folder)
+    page, df = opened(night.page_file), sweep.load(night.folder, status="all")
     page.locator('.filter[data-name="layout"] summary').click()
     page.get_by_label("TP4 EP4 attention DP").check()
     wanted = int((df.attention_dp & df.tp.eq(4)).sum())
@@ -206,7 +206,7 @@ def test_figures_and_colours_can_be_chosen(opened: Opener, night: Results) -> No
 
 
 def test_rows_are_sorted_by_any_column(opened: Opener, night: Results) -> None:
-    page, df = opened(night.page_file), sweep.load(night.folder)
+    page, df = opened(night.page_file), sweep.load(night.folder, status="all")
     page.get_by_role("button", name="throughput").click()
     first = page.locator("#row-table tbody tr").first
     best = df.output_tput_per_gpu[df.status.isin(["ok", "invalid"])].max()
