@@ -8,7 +8,7 @@ SHELL_FILES := $(wildcard .ci/run launchers/*.sh tests/cluster/kit/*.sh tests/br
 # Without byte code Ray starts three times slower; some shells and images forbid writing it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup sweep test browser-test cluster-test faults check bench bench-peers bench-cluster docs lock wheel clean
+.PHONY: help setup sweep test browser-test cluster-test faults check bench bench-peers bench-cluster pictures docs lock wheel clean
 
 help:          ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -72,6 +72,10 @@ bench-peers: setup  ## the same overhead beside Ray Tune and Hydra's launchers (
 
 bench-cluster: setup  ## 200 deployments on the fake nodes: CPU, memory, requests, time to a row
 	CONTROL_PLANE_BIN="$$(tests/cluster/kit/build.sh)" && export CONTROL_PLANE_BIN && $(PY) -m tests.benchmarks.cluster
+
+pictures: setup  ## regenerate docs/pictures from ds_r1_grid on predictions and from the published numbers
+	$(PY) -m sweep +experiment=ds_r1_grid
+	$(PY) -m docs.draw results/ds_r1_grid docs/pictures
 
 docs: setup    ## regenerate results/README.md from the table's schema
 	$(PY) -m sweep.table > results/README.md

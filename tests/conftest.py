@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-SLOW_LAST = ("test_driver.py", "test_cli.py", "test_harness.py", "test_wheel.py")
+SLOW_LAST = ("test_driver.py", "test_cli.py", "test_harness.py", "test_docs.py", "test_wheel.py")
 """Files that start Ray or build something; all others come before them, so that a slip is told in seconds."""
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes that tests start inherit it, and Ray's are 3 times slower

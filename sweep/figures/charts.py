@@ -38,11 +38,16 @@ DECADES = (
 
 POWERS = f"unlimited_at > 0 ? [unlimited_at, {_POWERS}] : [{_POWERS}]"
 
+Size = tuple[str, str]
+"""Width and height of what a chart draws in, as expressions of Vega."""
+OWN: Size = ("width", "height")
+"""What a chart that stands alone knows as its own; one beside others must be told."""
+
 PER_USER = "tok/s per user"
 PER_GPU = "output tok/s per GPU"
 
 
-def front(data: Any, speed: str = PER_USER) -> alt.LayerChart:
+def front(data: Any, speed: str = PER_USER, size: Size = OWN) -> alt.LayerChart:
     """Return throughput against interactivity: all points, the front as a line; `front` says which points are on it."""
     import altair as alt
 
@@ -61,17 +66,17 @@ def front(data: Any, speed: str = PER_USER) -> alt.LayerChart:
     said = limit.mark_text(aria=False, color=alt.expr("soft"), align="left", dx=5, y=6, fontSize=11).encode(
         x="x:Q", text=alt.value(alt.expr("'≥ ' + limit"))
     )
-    return _layers(data, PER_GPU, asked, said, *lines, _points(base), _labels(base))
+    return _layers(data, PER_GPU, size, asked, said, *lines, _points(base), _labels(base))
 
 
-def curve(data: Any, title: str, *, log: bool = False) -> alt.LayerChart:
+def curve(data: Any, title: str, size: Size = OWN, *, log: bool = False) -> alt.LayerChart:
     """Return a figure against concurrency; a concurrency of `unlimited_at` is written as ∞."""
     import altair as alt
 
     scale = alt.Scale(type="log") if log else alt.Scale(zero=True, nice=True)
     axis = _axis(values=alt.expr(DECADES), tickCount=20) if log else _axis()
     base = alt.Chart(data).encode(x=_concurrency(), y=alt.Y("y:Q", title=None, axis=axis, scale=scale))
-    return _layers(data, title, *_series(base), _points(base), _labels(base))
+    return _layers(data, title, size, *_series(base), _points(base), _labels(base))
 
 
 def effect(data: Any, title: str) -> alt.LayerChart:
@@ -81,10 +86,10 @@ def effect(data: Any, title: str) -> alt.LayerChart:
     axis = _axis(labelExpr="(datum.value > 0 ? '+' : datum.value < 0 ? '−' : '') + abs(datum.value) + ' %'")
     base = alt.Chart(data).encode(x=_concurrency(), y=alt.Y("y:Q", title=None, axis=axis, scale=alt.Scale(nice=True)))
     nothing = alt.Chart(alt.InlineData(values=[{"y": 0}])).mark_rule(aria=False, color=alt.expr("ink"), opacity=0.55)
-    return _layers(data, title, nothing.encode(y="y:Q"), *_series(base), _points(base), _labels(base))
+    return _layers(data, title, OWN, nothing.encode(y="y:Q"), *_series(base), _points(base), _labels(base))
 
 
-def _layers(data: Any, title: str, *layers: Any) -> alt.LayerChart:
+def _layers(data: Any, title: str, size: Size, *layers: Any) -> alt.LayerChart:
     """Return the layers over each other, under the mark of simulated rows and a title that the page may change."""
     import altair as alt
 
@@ -101,15 +106,14 @@ def _layers(data: Any, title: str, *layers: Any) -> alt.LayerChart:
         text=alt.expr("title"), color=alt.expr("soft"), x=-2, y=-14, align="left", fontSize=11.5, aria=False
     )
     chart: alt.LayerChart = (
-        alt.layer(_mark(data), *layers, above)
-        .properties(width="container", height=270, padding={"left": 2, "right": 10, "top": 6, "bottom": 2})
+        alt.layer(_mark(data, *size), *layers, above)
         .add_params(*(alt.param(name=name, value=value) for name, value in given.items()))
         .resolve_scale(x="shared", y="shared")
     )
     return chart
 
 
-def _mark(data: Any) -> Any:
+def _mark(data: Any, width: str, height: str) -> Any:
     import altair as alt
 
     return (
@@ -119,9 +123,9 @@ def _mark(data: Any) -> Any:
         .transform_filter("datum.simulated > 0")
         .mark_text(
             text=MARK,
-            x=alt.expr("width / 2"),
-            y=alt.expr("height / 2"),
-            fontSize=alt.expr("min(52, width / 7)"),
+            x=alt.expr(f"{width} / 2"),
+            y=alt.expr(f"{height} / 2"),
+            fontSize=alt.expr(f"min(52, {width} / 7)"),
             fontWeight="bold",
             color=alt.expr("mark"),
             opacity=0.18,

@@ -144,7 +144,8 @@ def _charts(speed: str) -> dict[str, Any]:
         "log_curve": charts.curve(rows, "", log=True),
         "effect": charts.effect(rows, ""),
     }
-    return {name: vl_convert.vegalite_to_vega(chart.to_dict()) for name, chart in made.items()}
+    size = {"width": "container", "height": 270, "padding": {"left": 2, "right": 10, "top": 6, "bottom": 2}}
+    return {name: vl_convert.vegalite_to_vega(chart.properties(**size).to_dict()) for name, chart in made.items()}
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import statistics
 import sys
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,9 +153,11 @@ def line(label: str, pairs: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def main() -> None:
-    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    skipped: Counter[str] = Counter()
+def per_gpu(skipped: Counter[str]) -> Iterator[tuple[dict[str, str], float, float]]:
+    """Yield (row, predicted, published) of each row that can be predicted, in output tok/s per GPU.
+
+    skipped: counts the reasons of the others.
+    """
     rows = list(csv.DictReader(DATA.open()))
     for number, row in enumerate(rows, start=1):
         print(f"\r{number}/{len(rows)}", end="", file=sys.stderr, flush=True)
@@ -165,11 +167,16 @@ def main() -> None:
             skipped[f"{type(error).__name__}: {str(error)[:100]}"] += 1
             continue
         gpus = int(row["tp"])
-        published = float(row["tokens_per_s"]) / (1 if "per GPU" in row["unit"] else gpus)
-        pair = (total / gpus, published)
-        groups[f"{row['model']} {row['precision']} {row['gpu']}"].append(pair)
-        groups["all"].append(pair)
+        yield row, total / gpus, float(row["tokens_per_s"]) / (1 if "per GPU" in row["unit"] else gpus)
     print(file=sys.stderr)
+
+
+def main() -> None:
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    skipped: Counter[str] = Counter()
+    for row, *pair in per_gpu(skipped):
+        for name in (f"{row['model']} {row['precision']} {row['gpu']}", "all"):
+            groups[name].append((pair[0], pair[1]))
     print(f"{predict.database_version()}; simulator {simulate.SIMULATOR_VERSION}")
     print(f"{'tok/s/GPU, predicted / published':<46} {'n':>4} median   min   max  MAPE in 10 % in 20 %  Spearman")
     for label in sorted(groups, key=lambda name: (name == "all", name)):
