@@ -160,18 +160,21 @@ def main() -> int:
     numbers = options.seed or list(range(options.seeds))
     tallies = []
     for backend in BACKENDS if options.backend == "both" else (options.backend,):
-        tallies.append(Tally(backend, verbose=options.verbose))
+        tallies.append(tally := Tally(backend, verbose=options.verbose))
         folder = Path(f"/tmp/f{secrets.token_hex(2)}")  # short: sockets lie in it
         folder.mkdir(mode=0o700)
         try:
             for number, outcome in (simulated if backend == "simulated" else on_cluster)(numbers, folder, options.jobs):
-                tallies[-1].add(number, outcome)
+                tally.add(number, outcome)
+                if not outcome.findings and not options.keep:
+                    for name in (f"{number}", f"t{number}"):
+                        shutil.rmtree(folder / name, ignore_errors=True)
         finally:
-            if options.keep:
+            if options.keep or tally.kinds:
                 print(f"kept: {folder}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
-        tallies[-1].close()
+        tally.close()
     said, right = last_line(tallies)
     print(said)
     return 0 if right else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import resource
@@ -48,6 +49,7 @@ def carry_out(order: Order) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(handle, number)
         os.close(handle)
+    faulthandler.enable()  # where a command hangs, SIGABRT shows where
     for name, value in order.environment.items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
     tempfile.tempdir = None  # it may have been asked for before we were forked

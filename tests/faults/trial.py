@@ -169,6 +169,8 @@ class Trial(ABC):
         """
         code = running.wait(END_S)
         if code is None:
+            running.send(signal.SIGABRT)  # it says in its .err file where it hangs
+            running.wait(10)
             running.send(signal.SIGKILL)
             running.wait(10)
         if code in codes and round.fault not in (Fault.RAY, Fault.TRAP):
