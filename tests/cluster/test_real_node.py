@@ -252,7 +252,7 @@ def test_a_pod_that_must_go_publishes_what_is_done_and_the_same_command_measures
 ) -> None:
     site.have_weights()
     begun = subprocess.Popen(
-        site.command("kv_cache_dtype=auto", standin(fail="hang", fail_at=16), volume=volume),
+        site.command("kv_cache_dtype=auto", "run.retry.attempts=1", standin(fail="hang", fail_at=16), volume=volume),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -274,7 +274,8 @@ def test_a_pod_that_must_go_publishes_what_is_done_and_the_same_command_measures
         begun.wait()
     assert begun.returncode == 3, said
     good, cut = site.rows().sort_values("concurrency").itertuples()
-    assert (good.status, cut.status, cut.failure_kind, cut.exit_code) == ("ok", "failed", "interrupted", 143)
+    assert (good.status, cut.status, cut.exit_code) == ("ok", "failed", 143)
+    assert cut.failure_kind in ("evicted", "interrupted"), cut.failure_message  # as the pod itself tells, or the Job
 
     done = site.run("kv_cache_dtype=auto", volume=volume)
     assert done.returncode == 0, done.stderr

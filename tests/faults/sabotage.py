@@ -55,10 +55,10 @@ def no_adoption() -> None:
     from sweep import cluster
 
     cluster.take_stock = lambda cfg, sweep_id: ()
-    cluster.with_objects = _with_other_names(cluster.with_objects)
+    cluster.dress = _with_other_names(cluster.dress)
 
 
-def _with_other_names(with_objects: Any) -> Any:
+def _with_other_names(dress: Any) -> Any:
     """Return the function with names of Jobs that no earlier driver gave."""
     import secrets
     from dataclasses import replace
@@ -66,7 +66,7 @@ def _with_other_names(with_objects: Any) -> Any:
     def call(*arguments: Any, **named: Any) -> Any:
         word = secrets.token_hex(4)
         made = []
-        for deployment in with_objects(*arguments, **named):
+        for deployment in dress(*arguments, **named):
             new = word + deployment.deployment_id[8:]
             texts = (text.replace(deployment.deployment_id, new) for text in deployment.objects)
             made.append(replace(deployment, deployment_id=new, objects=tuple(texts)))
