@@ -16,6 +16,10 @@ help:          ## this list
 setup: $(VENV)/.installed  ## make .venv (Python 3.11 to 3.13) and install the locked dependencies
 
 $(VENV)/.installed: requirements.lock
+	@if [ -L $(VENV) ]; then \
+	  echo "$(VENV) is a link to $$(readlink $(VENV)), which setup would empty: remove the link, then make setup" >&2; \
+	  exit 2; \
+	fi
 	@python=""; \
 	for candidate in python3.13 python3.12 python3.11 python3; do \
 	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \

@@ -167,6 +167,20 @@ def test_without_a_fitting_python_setup_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
+def test_setup_does_not_empty_what_a_link_leads_to(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "kept").touch()
+    (tmp_path / ".venv").symlink_to("theirs")
+    done = subprocess.run([make, "setup"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and ".venv is a link to theirs" in done.stderr
+    assert (tmp_path / "theirs" / "kept").exists()
+
+
 def test_ci_calls_make_and_nothing_else() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
