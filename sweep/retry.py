@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -149,18 +149,6 @@ class History:
         return found
 
 
-@dataclass(slots=True)
-class _Sorted:
-    """What was found so far, on the way to an Outlook."""
-
-    to_do: dict[tuple[str, int], Attempt] = field(default_factory=dict)
-    due: dict[tuple[str, int], datetime] = field(default_factory=dict)
-    given_up: dict[tuple[str, int], Record] = field(default_factory=dict)
-    skipped: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
-    done: int = 0
-    failed_before: int = 0
-
-
 def sort_out(
     points: Mapping[str, Point],
     history: History,
@@ -186,102 +174,93 @@ def sort_out(
         for found in rows.values()
         for number, record in found
     )
-    sorted_ = _Sorted()
+    sorting = _Sorting(since=history.since, retry=retry, redo=redo, tried_again=tried_again)
     for repeat in range(1, repeats + 1):
         for point_id, point in points.items():
             found = rows.get((point_id, repeat), [])
-            _decide(sorted_, point_id, point, repeat, found, history.since, retry, redo, now, tried_again)
-    _skip_for_others(sorted_, points)
-    later = {key: due for key, due in sorted_.due.items() if key in sorted_.to_do and due > now}
+            number = max((record.attempt for _, record in found), default=0) + 1
+            sorting.decide(Attempt(point=point, point_id=point_id, repeat=repeat, number=number), found)
+    _skip_for_others(sorting, points)
+    later = {key: due for key, due in sorting.due.items() if key in sorting.to_do and due > now}
     return Outlook(
-        to_do=tuple(attempt for key, attempt in sorted_.to_do.items() if key not in later),
-        later=tuple(sorted_.to_do[key] for key in later),
+        to_do=tuple(attempt for key, attempt in sorting.to_do.items() if key not in later),
+        later=tuple(sorting.to_do[key] for key in later),
         due_at=min(later.values(), default=None),
-        done=sorted_.done,
-        failed_before=sorted_.failed_before,
-        given_up={key: (str(last.failure_kind), last.status) for key, last in sorted_.given_up.items()},
-        skipped=sorted_.skipped,
+        done=sorting.done,
+        failed_before=sorting.failed_before,
+        given_up={key: (str(last.failure_kind), last.status) for key, last in sorting.given_up.items()},
+        skipped=sorting.skipped,
     )
 
 
-def _decide(
-    sorted_: _Sorted,
-    point_id: str,
-    point: Point,
-    repeat: int,
-    rows: Sequence[tuple[int, Record]],
-    since: int,
-    retry: Retry,
-    redo: Redo | None,
-    now: datetime,
-    tried_again: int,
-) -> None:
-    key = (point_id, repeat)
-    number = max((record.attempt for _, record in rows), default=0) + 1
-    again = Attempt(point=point, point_id=point_id, repeat=repeat, number=number)
-    if not rows:
-        sorted_.to_do[key] = again
-        return
-    last_number, last = rows[-1]
-    if last.status == "skipped" and last_number >= since and last.failure_kind in TRANSIENT_SKIPS:
-        sorted_.skipped[key] = str(last.failure_kind), ""
-        return
-    if redo is not None:
-        before = [record for n, record in rows if n < redo.since]
-        if before and redo.wants(point, before[-1]) and all(n < redo.since or r.status == "skipped" for n, r in rows):
-            sorted_.to_do[key] = again
-            sorted_.failed_before += last.status == "failed"
+Rows = Sequence[tuple[int, Record]]
+"""The rows of one measurement, each with its number in the table."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sorting:
+    """The rules that hold for all measurements, and what was decided so far.
+
+    tried_again: how many tries of this command have failed that are tried again.
+    """
+
+    since: int
+    retry: Retry
+    redo: Redo | None
+    tried_again: int
+    to_do: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    due: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    given_up: dict[tuple[str, int], Record] = field(default_factory=dict)
+    skipped: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
+    done: int = 0
+    failed_before: int = 0
+
+    def decide(self, again: Attempt, rows: Rows) -> None:
+        """Decide about one measurement, whose next attempt would be `again`."""
+        key = (again.point_id, again.repeat)
+        if not rows:
+            self.to_do[key] = again
             return
-    if last.status in ("ok", "infeasible"):
-        sorted_.done += 1
-    elif last.status == "skipped":  # its reason is looked for anew
-        _decide_without_skips(sorted_, again, rows, since, retry, now, tried_again)
-    else:
-        _decide_failed(sorted_, again, rows, since, retry, now, tried_again)
+        number, last = rows[-1]
+        made = [each for each in rows if each[1].status != "skipped"]
+        if last.status == "skipped" and number >= self.since and last.failure_kind in TRANSIENT_SKIPS:
+            self.skipped[key] = str(last.failure_kind), ""
+        elif self._is_wanted_again(again.point, rows):
+            self.to_do[key] = again
+            self.failed_before += last.status == "failed"
+        elif last.status in ("ok", "infeasible"):
+            self.done += 1
+        elif made and made[-1][1].status in ("failed", "invalid"):  # why a later row was skipped is looked for anew
+            self._decide_failed(again, made)
+        else:  # never attempted, or asked for again and skipped then
+            self.to_do[key] = again
 
+    def _is_wanted_again(self, point: Point, rows: Rows) -> bool:
+        """Say whether `run.redo` wants it, and it was not measured since that was asked for."""
+        if self.redo is None:
+            return False
+        before = [record for number, record in rows if number < self.redo.since]
+        since = [record for number, record in rows if number >= self.redo.since]
+        return bool(before) and all(r.status == "skipped" for r in since) and self.redo.wants(point, before[-1])
 
-def _decide_without_skips(
-    sorted_: _Sorted,
-    again: Attempt,
-    rows: Sequence[tuple[int, Record]],
-    since: int,
-    retry: Retry,
-    now: datetime,
-    tried_again: int,
-) -> None:
-    made = [(number, record) for number, record in rows if record.status != "skipped"]
-    if made and made[-1][1].status in ("failed", "invalid"):
-        _decide_failed(sorted_, again, made, since, retry, now, tried_again)
-    else:  # never attempted, or asked for again and skipped then
-        sorted_.to_do[again.point_id, again.repeat] = again
-
-
-def _decide_failed(
-    sorted_: _Sorted,
-    again: Attempt,
-    rows: Sequence[tuple[int, Record]],
-    since: int,
-    retry: Retry,
-    now: datetime,
-    tried_again: int,
-) -> None:
-    """Decide about a measurement whose last attempt failed, or has a report that is not to be trusted."""
-    key = (again.point_id, again.repeat)
-    last = rows[-1][1]
-    ours = [record for number, record in rows if number >= since and record.status in ("failed", "invalid")]
-    tries = sum(record.failure_kind not in NOT_BEGUN for record in ours)
-    if (
-        not _is_tried_again(last, retry, by_next_run=not ours)
-        or tries >= retry.attempts
-        or len(ours) - tries >= NOT_BEGUN_MOST
-        or (ours and last.failure_kind not in NOT_BEGUN and tried_again > retry.total)
-    ):
-        sorted_.given_up[key] = last
-        return
-    sorted_.failed_before += 1
-    sorted_.to_do[key] = again
-    if ours and last.ended_at is not None:
-        sorted_.due[key] = last.ended_at + retry.after(max(1, tries), last.deployment_id or again.point_id)
+    def _decide_failed(self, again: Attempt, made: Rows) -> None:
+        """Decide where the last attempt failed, or has a report that is not to be trusted."""
+        key, last = (again.point_id, again.repeat), made[-1][1]
+        ours = [record for number, record in made if number >= self.since and record.status in ("failed", "invalid")]
+        tries = sum(record.failure_kind not in NOT_BEGUN for record in ours)
+        if (
+            not _is_tried_again(last, self.retry, by_next_run=not ours)
+            or tries >= self.retry.attempts
+            or len(ours) - tries >= NOT_BEGUN_MOST
+            or (ours and last.failure_kind not in NOT_BEGUN and self.tried_again > self.retry.total)
+        ):
+            self.given_up[key] = last
+            return
+        self.failed_before += 1
+        self.to_do[key] = again
+        if ours and last.ended_at is not None:
+            seed = last.deployment_id or again.point_id
+            self.due[key] = last.ended_at + self.retry.after(max(1, tries), seed)
 
 
 def _is_tried_again(record: Record, retry: Retry, *, by_next_run: bool = False) -> bool:
@@ -295,36 +274,38 @@ def _is_tried_again(record: Record, retry: Retry, *, by_next_run: bool = False) 
 # ------------------------------------------------------------------------------------- what a failure means for others
 
 
-def _skip_for_others(sorted_: _Sorted, points: Mapping[str, Point]) -> None:
+def _skip_for_others(sorting: _Sorting, points: Mapping[str, Point]) -> None:
     """Skip what needs as much memory as a point that ran out of it, and what shares a refused engine or model."""
-    larger = [key for key, last in sorted_.given_up.items() if _policy(last) is Policy.SKIP_LARGER]
-    engines = _first_of(sorted_, Policy.STOP_ENGINE, lambda point: point.engine_id, points)
-    models = _first_of(sorted_, Policy.STOP_MODEL, lambda point: (point.model, point.revision), points)
+    larger = [key for key, last in sorting.given_up.items() if _policy(last) is Policy.SKIP_LARGER]
+    engines = _first_of(sorting, Policy.STOP_ENGINE, lambda point: point.engine_id, points)
+    models = _first_of(sorting, Policy.STOP_MODEL, lambda point: (point.model, point.revision), points)
     needs: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
     for key in larger:
         needs.setdefault(_alike(points[key[0]]), []).append(key)
     if not (engines or models or needs):
         return
-    for key in list(sorted_.to_do):
+    for key in list(sorting.to_do):
         point = points[key[0]]
         reason: tuple[str, str] | None = None
         if point.engine_id in engines:
-            reason = _because(Skip.ENGINE, engines[point.engine_id], points, sorted_, "its engine is that of")
+            reason = _because(Skip.ENGINE, engines[point.engine_id], points, sorting, "its engine is that of")
         elif (point.model, point.revision) in models:
-            reason = _because(Skip.MODEL, models[point.model, point.revision], points, sorted_, "its model is that of")
+            reason = _because(Skip.MODEL, models[point.model, point.revision], points, sorting, "its model is that of")
         else:
             for other in needs.get(_alike(point), ()) if needs else ():
                 if other != key and _needs_as_much(point, points[other[0]]):
-                    reason = _because(Skip.NEEDS_MORE, other, points, sorted_, "it needs at least as much memory as")
+                    reason = _because(Skip.NEEDS_MORE, other, points, sorting, "it needs at least as much memory as")
                     break
         if reason is not None:
-            del sorted_.to_do[key]
-            sorted_.skipped[key] = reason
+            del sorting.to_do[key]
+            sorting.skipped[key] = reason
 
 
-def _first_of(sorted_: _Sorted, policy: Policy, shared: Any, points: Mapping[str, Point]) -> dict[Any, tuple[str, int]]:
+def _first_of(
+    sorting: _Sorting, policy: Policy, shared: Any, points: Mapping[str, Point]
+) -> dict[Any, tuple[str, int]]:
     found: dict[Any, tuple[str, int]] = {}
-    for key, last in sorted_.given_up.items():
+    for key, last in sorting.given_up.items():
         if _policy(last) is policy:
             found.setdefault(shared(points[key[0]]), key)
     return found
@@ -336,9 +317,9 @@ def _policy(record: Record) -> Policy | None:
 
 
 def _because(
-    skip: Skip, key: tuple[str, int], points: Mapping[str, Point], sorted_: _Sorted, how: str
+    skip: Skip, key: tuple[str, int], points: Mapping[str, Point], sorting: _Sorting, how: str
 ) -> tuple[str, str]:
-    label, kind = points[key[0]].label(), sorted_.given_up[key].failure_kind
+    label, kind = points[key[0]].label(), sorting.given_up[key].failure_kind
     return skip.value, f"{how} {label} ({key[0]}), which failed ({kind})"
 
 
