@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -188,6 +192,44 @@ def test_a_point_that_kills_its_process_each_time_is_given_up(tmp_path: Path, ra
     ((concurrency, (kind, message)),) = failures(frame).items()
     assert (concurrency, kind) == (6, "worker_died")
     assert message.startswith("the worker process died 2 times at this point alone: ")
+
+
+def test_a_ray_that_never_starts_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """Its raylet is stopped as soon as it is there, as on a machine that has hung."""
+    program = """
+import os, pathlib, signal, sys, threading, time
+from sweep.driver import session
+from sweep.errors import UsageError
+session.START_S, session.CLOSE_S = 6.0, 1.0
+start = session.RayStart()
+start.begin(None)
+def stop():
+    while True:
+        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                said = path.read_bytes()
+            except OSError:
+                continue
+            ours = f"sweep-ray-{os.getpid()}-".encode() in said
+            if ours and said.split(b"\\0")[0].endswith((b"gcs_server", b"raylet")):
+                os.kill(int(path.parent.name), signal.SIGSTOP)
+        time.sleep(0.01)
+threading.Thread(target=stop, daemon=True).start()
+try:
+    start.connect()
+except UsageError as error:
+    print(error, flush=True)
+start.close()
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert "Ray did not start within 6 s" in done.stdout, done.stderr
+    pid_of = re.compile(rb"/sweep-ray-(\d+)-")
+    left = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            left |= {int(pid) for pid in pid_of.findall(path.read_bytes())}
+    assert not {pid for pid in left if not Path(f"/proc/{pid}").exists()}
 
 
 def test_a_backend_that_cannot_be_made_is_told_at_once(tmp_path: Path, ray_start: driver.RayStart) -> None:

@@ -19,6 +19,9 @@ from sweep.errors import UsageError
 
 TURN_S = 0.25
 """How often the main thread looks at signals while it waits."""
+START_S = 240.0
+"""Ray takes 5 s to start, a minute on a machine that is far too busy."""
+CLOSE_S = 60.0
 OBJECT_STORE_BYTES = 80 * 2**20
 
 
@@ -106,8 +109,10 @@ class RayStart:
         """
         self.begin(None)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        while not self._ready.wait(TURN_S):
-            pass  # also after a signal: half a Ray cannot be shut down
+        until = time.monotonic() + START_S
+        while not self._ready.wait(TURN_S):  # also after a signal: half a Ray cannot be shut down
+            if time.monotonic() > until:
+                raise UsageError(f"Ray did not start within {START_S:.0f} s; nothing was begun, the same command does")
         if self._error is not None:
             reason = str(self._error).strip().splitlines() or [type(self._error).__name__]
             raise UsageError(f"Ray cannot be started or joined: {reason[-1]}") from self._error
@@ -119,13 +124,15 @@ class RayStart:
         return ray
 
     def close(self) -> None:
-        """Shut down or leave Ray; what was begun is first brought to its end."""
+        """Shut down or leave Ray; what was begun is first brought to its end, or killed where it has none."""
         if self._thread is None:
             return
-        self._ready.wait()
-        import ray
+        if self._ready.wait(CLOSE_S):
+            import ray
 
-        ray.shutdown()
+            ray.shutdown()
+        elif self._folder is not None:
+            _kill(self._folder)
         self._over.set()
         if self._folder is not None:
             _remove(self._folder)
@@ -165,6 +172,14 @@ def _own_folder() -> Path:
             if pid.isdecimal() and not Path(f"/proc/{pid}").exists() and old.stat().st_uid == os.getuid():
                 _remove(old)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
+
+
+def _kill(folder: Path) -> None:
+    """Kill the processes of a Ray that never was ready; its folder stands in their command lines."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def _remove(folder: Path) -> None:
