@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from sweep.config import SHIPPED, SweepConfig
+from sweep.config import SHIPPED, GkeBackend, SweepConfig
 from sweep.errors import UsageError, nearest
 from sweep.matrix import pin
 from sweep.point import SETTINGS
@@ -293,7 +293,12 @@ def _file_of(said: str) -> str:
 
 def _nearest_key(key: str) -> str:
     sections: dict[str, Any] = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
-    sections |= {"run.budget": _BudgetSchema, "run.retry": _RetrySchema, "run.quarantine": _QuarantineSchema}
+    sections |= {
+        "backend": GkeBackend,
+        "run.budget": _BudgetSchema,
+        "run.retry": _RetrySchema,
+        "run.quarantine": _QuarantineSchema,
+    }
     known = [*SETTINGS, "name", "results_dir", "html", "experiment", "workload", "backend", "model"]
     known.append("price_per_gpu_hour")
     known += [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]

@@ -120,6 +120,7 @@ def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([SMOKE, "islx=3"], 'islx is unknown; did you mean "isl"?'),
+        ([SMOKE, "backend=gke", "backend.quue=a4x"], 'backend.quue is unknown; did you mean "backend.queue"?'),
         ([SMOKE, "isl=abc"], "isl must be an integer"),
         (["+experiment=nope"], "experiment nope does not exist; there are ds_r1_grid"),
         ([SMOKE, "matrix.grid.concurrency=[]"], "matrix.grid.concurrency is empty"),
