@@ -58,7 +58,7 @@ fetch_weights() { # folder; a second call goes on where the first was cut
 find_weights() {
     step="weights of $model"
     tell weights
-    local name=${model//\//--} begin=$SECONDS code=0 commit
+    local name=${model//\//--} begin=${EPOCHREALTIME/[.,]/} code=0 commit
     if [ -n "$weights" ]; then
         local folders=("$weights/$model" "$weights/$name" "$weights/${model##*/}")
         if [ "$model" = "${SWEEP_WEIGHTS_MODEL:-}" ]; then folders+=("$weights"); fi
@@ -80,7 +80,7 @@ find_weights() {
         fi
         if [ -n "$stopped" ]; then exit 143; elif ((code != 0)); then exit "$code"; fi
     fi
-    download_s=$((SECONDS - begin))
+    download_us=$((${EPOCHREALTIME/[.,]/} - begin))
     commit=$(head -n 1 "$model_path/.cache/huggingface/download/config.json.metadata" 2>/dev/null) || true
     facts+=(--fact "weights_path=$model_path" --fact "weights_commit=$commit")
     say "weights of $model: $model_path${commit:+, commit $commit}"

@@ -20,7 +20,7 @@ dataset_s=${SWEEP_DATASET_S:-600}       # a dataset may take
 progress_s=${SWEEP_PROGRESS_S:-60}      # between two words on a download
 probe_s=600                             # trtllm-bench may take to say what it can
 
-step=begin running='' mark='' cut='' sampler='' stopped='' sick='' baseline_mib=0 begun='' gpu_fields='' download_s=0
+step=begin running='' mark='' cut='' sampler='' stopped='' sick='' baseline_mib=0 begun='' gpu_fields='' download_us=0
 facts=() # for env.json
 
 say() { printf '%(%FT%TZ)T %s\n' -1 "$*" >&2; }
@@ -168,13 +168,13 @@ read_arguments() { # file, folder, engine, dataset: fills argv
 }
 
 measure() { # point, attempt, limit_s, engine, dataset: an attempt from its dataset to its line
-    local folder=$work/$1/$2 data=$cache/datasets/$5.jsonl lengths code=0 begin=$SECONDS outcome=ended
+    local folder=$work/$1/$2 data=$cache/datasets/$5.jsonl lengths code=0 begin=${EPOCHREALTIME/[.,]/} outcome=ended
     step="point $1"
     rm -rf "$folder"
     mkdir -p "$folder"
     mapfile -t lengths <"$files/dataset-$5.txt"
     attend "$dataset_s" "$folder/log.txt" locked "$data" make_dataset "$data" "${lengths[@]}" || code=$?
-    download_s=$((download_s + SECONDS - begin))
+    download_us=$((download_us + ${EPOCHREALTIME/[.,]/} - begin)) # whole seconds would add one by chance
     if ((code != 0)); then
         outcome=${cut:-ended}
         say "point $1 has no dataset"
@@ -191,8 +191,8 @@ measure() { # point, attempt, limit_s, engine, dataset: an attempt from its data
         fi
     fi
     publish attempt "$folder" --point "$1" --attempt "$2" --exit-code "$code" --outcome "$outcome" \
-        --download-s "$download_s" "${facts[@]}" ${results:+--into "$results"}
-    download_s=0
+        --download-s "$((download_us / 1000000)).$(printf %06d $((download_us % 1000000)))" "${facts[@]}" ${results:+--into "$results"}
+    download_us=0
 }
 
 bench() { # as measure, whose folder, data, code and outcome it uses

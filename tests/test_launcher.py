@@ -238,8 +238,9 @@ def test_the_environment_is_columns(pod: Pod) -> None:
         assert environment["weights_path"] == str(pod.folder / "cache" / "weights" / LLAMA.id.replace("/", "--"))
         assert environment["weights_commit"] == COMMIT
         assert datetime.fromisoformat(environment["reported_at"]).tzinfo is not None
-    assert told[0]["environment"]["download_s"] >= 1
-    assert [bool(result["environment"].get("download_s")) for result in told][1:] == [False]
+    first, second = (result["environment"]["download_s"] for result in told)
+    assert 2 <= first < 30  # the weights took 2 s
+    assert 0 < second < first - 1  # its dataset alone
 
 
 def test_the_download_s_seconds_are_those_of_weights_and_dataset(pod: Pod) -> None:
