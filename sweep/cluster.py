@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from sweep.plan import Deployment, Plan, job_name
 from sweep.point import GPUS
 
 if TYPE_CHECKING:
+    from sweep.backends import AttemptKey
     from sweep.backends.gke import Live
     from sweep.backends.kubernetes import Cluster
 
@@ -60,6 +61,28 @@ def look(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
         return await how_far(cluster, await live(cluster, sweep_id))
 
     return _ask(cfg, ask)
+
+
+def left_on_volume(
+    cfg: SweepConfig, sweep_id: str, known: Collection[AttemptKey], *, answer_s: float
+) -> Sequence[Live]:
+    """Return deployments whose Jobs are gone, and whose results lie on the volume and are not known yet.
+
+    answer_s: for so long each question may be tried.
+
+    Raises:
+        UsageError: the volume cannot be read from here.
+    """
+    uri = results_uri(cfg)
+    if uri is None:
+        return ()
+    from sweep.backends.gke import kept
+    from sweep.backends.gke.volume import Volume, told
+
+    try:
+        return asyncio.run(kept(Volume(uri, sweep_id, answer_s=answer_s), known))
+    except OSError as error:
+        raise UsageError(f"the results volume {uri} cannot be read from here: {told(error)}") from error
 
 
 def nodes_by_quota(cfg: SweepConfig) -> int | None:

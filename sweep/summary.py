@@ -184,7 +184,7 @@ def print_live(deployments: Sequence[Live], plan: Plan, *, results_uri: str | No
             stage = "ended" if to_do.intersection(live.attempts) else "in the table"
         if not live.whole and not standing.ended:
             message = "its ConfigMap is missing: a driver was killed as it made it; the same command makes it again"
-        age = duration((now - live.since).total_seconds())
+        age = "" if live.since is None else duration((now - live.since).total_seconds())
         table.add_row(live.job, stage, standing.node or "", age, str(len(live.attempts)), escape(message))
     out = console()
     out.print(table)

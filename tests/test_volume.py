@@ -21,6 +21,7 @@ KEY = ("p1", 1, 2)
 ABOUT = {
     "point": "p1",
     "attempt": "1-2",
+    "deployment": "d1",
     "exit_code": 0,
     "outcome": "ended",
     "started_at": "2026-01-01T00:00:00+00:00",
@@ -41,7 +42,7 @@ def published(folder: str = "bench/sweep1") -> dict[str, bytes]:
 
 
 class Bucket(ThreadingHTTPServer):
-    """Objects of any bucket by BUCKET/NAME, over the calls that pyarrow makes to write, read and delete."""
+    """Objects of any bucket by BUCKET/NAME, over the calls that pyarrow makes to list, write, read and delete."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -59,6 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name, asked = self._name()
+        if urlsplit(self.path).path.endswith("/o"):
+            start = f"{name.removesuffix('/o')}/{asked.get('prefix', [''])[0]}"
+            found = [self._about(each) for each in sorted(self.server.objects) if each.startswith(start)]
+            self._answer(200, {"kind": "storage#objects", "items": found})
+            return
         text = self.server.objects.get(name)
         if text is None:
             self._answer(404, {"error": {"code": 404, "message": f"No such object: {name}"}})
@@ -162,6 +168,21 @@ def test_a_published_attempt_is_read_from_a_bucket(bucket: Bucket) -> None:
     found = volume.read(KEY)
     assert found is not None and (found.key, found.report) == (KEY, {"performance": {}})
     assert volume.read(("p1", 1, 1)) is None
+
+
+def test_what_is_published_is_listed_where_it_is_whole(bucket: Bucket, tmp_path: Path) -> None:
+    files = published("sweep1")
+    files |= {path.replace("1-2", "2-1"): text for path, text in files.items() if not path.endswith("done.json")}
+    files["sweep1/p1/.probe-x/done.json"] = files["sweep1/notes/done.json"] = b"nobody's"
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(text)
+    bucket.objects |= {f"my-bucket/{path}": text for path, text in files.items()}
+    for uri in (tmp_path.as_uri(), f"gs://anonymous@my-bucket?{bucket.options}"):
+        volume = Volume(uri, "sweep1")
+        assert volume.published() == [KEY]
+        assert (volume.deployment_of(KEY), volume.deployment_of(("p1", 1, 9))) == ("d1", "")
+        assert Volume(uri, "other").published() == []
 
 
 def test_trying_a_volume_leaves_nothing_there(bucket: Bucket, tmp_path: Path) -> None:

@@ -61,12 +61,18 @@ def run(arguments: list[str]) -> int:
     grown, page = _expand(cfg), None
     try:
         with results.lock():
-            if not results.sweep_file.exists() and backends.find(cfg.backend).in_process:
+            is_new = not results.sweep_file.exists()
+            if is_new and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
             results.open_or_create()
             if cfg.html is Html.LIVE:
                 page = pages.begin(results)
             held, nodes = cluster.take_stock(cfg, results.sweep_id), cluster.nodes_by_quota(cfg)
+            if not is_new:
+                left_there, trouble = _left_on_volume(cfg, results, held, answer_s=15)
+                held = [*held, *left_there]
+                if trouble is not None:
+                    print(f"{cfg.name}: {trouble}; what lies there is asked for by pods", file=sys.stderr)
             job = _job(cfg, grown, results, held=held, nodes=nodes, redo_since=results.begin_redo(cfg.run.redo))
             left = _carry(cfg, job, results, ray)
     finally:
@@ -265,6 +271,9 @@ def status(arguments: list[str]) -> int:
         trouble = None
     except UsageError as error:
         live, trouble = (), error
+    if results.sweep_file.exists() and trouble is None:
+        left_there, trouble = _left_on_volume(cfg, results, live, answer_s=5)
+        live = [*live, *left_there]
     job = _job(cfg, _expand(cfg), results, held=live)
     frame = results.load() if results.table_dir.is_dir() else None
     summary.print_status(job.plan, frame, holder=results.holder(), folder=results.folder)
@@ -297,6 +306,20 @@ def _results(cfg: SweepConfig) -> Results:
     from sweep.table import Results
 
     return Results(cfg.folder)
+
+
+def _left_on_volume(
+    cfg: SweepConfig, results: Results, held: Sequence[Live], *, answer_s: float
+) -> tuple[Sequence[Live], UsageError | None]:
+    """Return what no Job holds any more and the results volume has, or why that cannot be seen."""
+    from sweep import cluster
+
+    known = {(row.point_id, row.repeat, row.attempt) for row in results.history()}
+    known |= {key for live in held for key in live.attempts}
+    try:
+        return cluster.left_on_volume(cfg, results.sweep_id, known, answer_s=answer_s), None
+    except UsageError as error:
+        return (), error
 
 
 def _expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
@@ -364,7 +387,7 @@ def _job(
         redo=Redo.of(cfg.run.redo, len(_current(cfg, rows[:redo_since]))) if cfg.run.redo else None,
         dress=lambda deployments, avoid: cluster.dress(cfg, deployments, avoid),
     )
-    made = steering.plan_beside(held)
+    made = steering.plan_beside(held, busy=sum(not live.standing.ended for live in held))
     known = {(record.point_id, record.repeat, record.attempt) for record in records}
     return _Job(
         plan=made,

@@ -94,9 +94,9 @@ class Steering:
         self.since = len(self.records)
         self.points = plan.points_of(self.expansions)
 
-    def plan_beside(self, held: Sequence[Held] = ()) -> Plan:
-        """Plan what is to do beside what is live."""
-        return self._plan(self.outlook(), held)
+    def plan_beside(self, held: Sequence[Held] = (), *, busy: int = 0) -> Plan:
+        """Plan what is to do beside what exists, of which so many are on a node or wait for one."""
+        return self._plan(self.outlook(), held, busy)
 
     def outlook(self) -> Outlook:
         """Return what the rows leave to do."""
@@ -120,7 +120,7 @@ class Steering:
         if (stopped := self.stopped(live)) is not None:
             return self._stop(outlook, live, *stopped)
         kept = {key[:2] for holding in live for key in holding.attempts}
-        made = self._plan(outlook, live)
+        made = self._plan(outlook, live, len(live))
         stop = {
             key: why
             for holding in live
@@ -183,12 +183,12 @@ class Steering:
 
     # --------------------------------------------------------------------------------------------------------- inside
 
-    def _plan(self, outlook: Outlook, held: Sequence[Held]) -> Plan:
+    def _plan(self, outlook: Outlook, held: Sequence[Held], busy: int) -> Plan:
         return plan.make(
             self.expansions,
             sweep_id=self.sweep_id,
             outlook=outlook,
-            nodes=max(1, self.rules.nodes - len(held)),
+            nodes=max(1, self.rules.nodes - busy),
             max_points_per_deployment=self.rules.max_points,
             held=held,
             alone=self.rules.canary and not self._has_measured(),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +16,13 @@ from typing import Any
 import pytest
 
 import sweep
+from sweep.backends.gke.objects import annotation
 from sweep.plan import Deployment, job_name
+from sweep.simulate import simulate
 from tests.cluster.commands import BEGUN, Line
-from tests.cluster.fakes import Logs, objects
+from tests.cluster.fakes import ROOT, Logs, objects
 from tests.cluster.kit.cluster import Cluster
+from tests.standins import Linear
 
 QUICK = ("run.retry.backoff_s=1",)
 
@@ -83,30 +90,89 @@ def test_gpu_hours_add_up_and_a_spent_budget_begins_no_further_job(
     assert "skipped (budget)" in out and "run.budget.gpu_hours" in out
 
 
-def test_a_sweep_is_submitted_and_left_and_collected_by_the_same_command(
-    cluster: Cluster, namespace: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def volume(cluster: Cluster, tmp_path: Path) -> Path:
+    """A folder that stands for a bucket; the driver that would mount it is known."""
     driver = {"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "spec": {"podInfoOnMount": True}}
     name = {"metadata": {"name": "gcsfuse.csi.storage.gke.io"}}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(driver | name))
     (tmp_path / "volume").mkdir()
-    volume = ("backend.bucket=mine", f"backend.results_uri=file://{tmp_path}/volume", "run.nodes=2")
-    line = Line(namespace, tmp_path, *volume, "run.detach=true")
+    return tmp_path / "volume"
+
+
+def on(volume: Path) -> tuple[str, ...]:
+    return "backend.bucket=mine", f"backend.results_uri=file://{volume}", "run.nodes=2"
+
+
+def both_ended(cluster: Cluster, namespace: str) -> bool:
+    jobs = objects(cluster, namespace, "jobs")
+    return len(jobs) == 2 and all(job["status"].get("succeeded") for job in jobs)
+
+
+def test_a_sweep_is_submitted_and_left_and_collected_by_the_same_command(
+    cluster: Cluster, namespace: str, tmp_path: Path, volume: Path
+) -> None:
+    line = Line(namespace, tmp_path, *on(volume), "run.detach=true")
     deployments = line.deployments()
     with Logs(cluster, namespace, deployments):
         _, err = line.run()
         assert "2 deployments run on without us (2 new); the same command collects what they measure" in err
         assert line.rows() == []
-
-        def ended() -> bool:
-            jobs = objects(cluster, namespace, "jobs")
-            return len(jobs) == 2 and all(job["status"].get("succeeded") for job in jobs)
-
-        cluster.wait("both end", ended)
+        cluster.wait("both end", lambda: both_ended(cluster, namespace))
         _, err = line.run()
         assert "0 deployments run on" not in err
     assert sorted(row["status"] for row in line.rows()) == ["ok"] * 4
     assert len(objects(cluster, namespace, "jobs")) == 2
+
+
+def test_what_lies_on_the_volume_is_collected_when_its_jobs_are_kept_no_longer(
+    cluster: Cluster, namespace: str, tmp_path: Path, volume: Path
+) -> None:
+    line = Line(namespace, tmp_path, *on(volume), "run.detach=true")
+    deployments = line.deployments()
+    with Logs(cluster, namespace, deployments):
+        line.run()
+        cluster.wait("both end", lambda: both_ended(cluster, namespace))
+    publish_all(volume, deployments)
+    cluster.kubectl("delete", "jobs", "--all", "-n", namespace)
+    status, _ = line.run("status", expect=3)
+    assert "its results lie on the volume" in status and "collected by the same command" in status
+    line.run()
+    rows = line.rows()
+    assert sorted(row["status"] for row in rows) == ["ok"] * 4
+    assert {row["deployment_id"] for row in rows} == {each.deployment_id for each in deployments}
+    assert objects(cluster, namespace, "jobs") == []
+
+
+def test_a_sweep_that_is_extended_spreads_over_all_its_nodes_while_its_ended_jobs_are_kept(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line = Line(namespace, tmp_path, "run.nodes=2")
+    with Logs(cluster, namespace, line.deployments()):
+        line.run()
+        before = objects(cluster, namespace, "jobs")
+        extended = ("run.nodes=2", "matrix.grid.concurrency=[1,16,32,64]", "run.retry.attempts=1")
+        Line(namespace, tmp_path, *extended).run(expect=3)  # nobody tells what the new pods measured
+    made = [annotation(job, "attempts").split() for job in objects(cluster, namespace, "jobs")]
+    first = [words for words in made if all(word.endswith(":1-1") for word in words)]
+    assert len(before) == 2 and len(first) == 4
+
+
+def publish_all(volume: Path, deployments: list[Deployment]) -> None:
+    """Put on the volume what pods would."""
+    for deployment in deployments:
+        for attempt in deployment.attempts:
+            folder = volume / "of-a-pod" / attempt.point_id
+            folder.mkdir(parents=True)
+            (folder / "report.json").write_text(json.dumps(simulate(attempt.point, deployment.model, Linear())))
+            (folder / "began").write_text(str(time.time() - 60))
+            (folder / "log.txt").write_text("the end of its log\n")
+            environ = os.environ | {"SWEEP_DEPLOYMENT_ID": deployment.deployment_id}
+            command = [sys.executable, str(ROOT / "launchers" / "publish.py"), "attempt", str(folder)]
+            command += ["--point", attempt.point_id, "--attempt", f"{attempt.repeat}-{attempt.number}"]
+            command += ["--exit-code", "0", "--outcome", "ended", "--into", str(volume / deployment.sweep_id)]
+            path = os.pathsep.join((str(ROOT / "launchers"), str(ROOT / "sweep")))
+            subprocess.run(command, env=environ | {"PYTHONPATH": path}, check=True, timeout=60, capture_output=True)
 
 
 def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(

@@ -26,14 +26,14 @@ from sweep.backends.gke.course import Course
 from sweep.backends.gke.creation import create
 from sweep.backends.gke.objects import delete_job, jobs_of_owner
 from sweep.backends.gke.sight import Sight
-from sweep.backends.gke.stock import Live, how_far, live
+from sweep.backends.gke.stock import Live, how_far, kept, live
 from sweep.backends.gke.volume import Volume, results_uri
 from sweep.backends.kubernetes import Cluster, Pauses
 from sweep.errors import ClusterError
 from sweep.plan import Deployment, job_name
 from sweep.table import Source
 
-__all__ = ["Gke", "Live", "create", "delete_job", "how_far", "jobs_of_owner", "live", "results_uri"]
+__all__ = ["Gke", "Live", "create", "delete_job", "how_far", "jobs_of_owner", "kept", "live", "results_uri"]
 
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -22,8 +22,10 @@ from sweep.backends.gke.objects import (
     of_sweep,
     workloads_path,
 )
+from sweep.backends.gke.volume import Volume
 from sweep.backends.kubernetes import Cluster, Object
 from sweep.errors import ClusterError
+from sweep.plan import job_name
 from sweep.published import RESULT, STEP, read_step
 
 LOGS_AT_ONCE = 32
@@ -34,14 +36,14 @@ class Live:
     """A deployment that exists on the cluster.
 
     attempts: what it measures, in order.
-    since: when its Job was made.
+    since: when its Job was made; None where that is gone.
     whole: its ConfigMap is there too; without it the pod never begins.
     """
 
     deployment_id: str
     job: str
     attempts: tuple[AttemptKey, ...]
-    since: datetime
+    since: datetime | None
     standing: Standing
     whole: bool
 
@@ -84,6 +86,37 @@ async def _list_workloads(cluster: Cluster) -> dict[str, Any] | None:
         if error.status == 403:
             return None
         raise
+
+
+async def kept(volume: Volume, known: Collection[AttemptKey]) -> list[Live]:
+    """Return deployments whose Jobs are gone and whose results lie on the volume, without the attempts that are known.
+
+    Raises:
+        OSError: the volume cannot be read.
+    """
+    found = await asyncio.to_thread(volume.published)
+    keys = [key for key in found if key not in known]
+    few = asyncio.Semaphore(LOGS_AT_ONCE)
+
+    async def whose(key: AttemptKey) -> str:
+        async with few:
+            return await asyncio.to_thread(volume.deployment_of, key)
+
+    of_deployment: dict[str, list[AttemptKey]] = {}
+    for key, deployment_id in zip(keys, await asyncio.gather(*map(whose, keys)), strict=True):
+        if deployment_id:
+            of_deployment.setdefault(deployment_id, []).append(key)
+    return [
+        Live(
+            deployment_id=deployment_id,
+            job=job_name(deployment_id),
+            attempts=tuple(measured),
+            since=None,
+            standing=Standing(stage=Stage.MEASURING, message="its results lie on the volume", ended=True),
+            whole=True,
+        )
+        for deployment_id, measured in of_deployment.items()
+    ]
 
 
 def _made_at(job: Object) -> datetime:

@@ -8,6 +8,7 @@ credentials are used, as gcloud auth application-default login makes them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -16,11 +17,14 @@ from dataclasses import replace
 from typing import Any
 
 from sweep.errors import ReportError, UsageError
-from sweep.published import Published, read_files
+from sweep.published import Published, key_of, read_files
 
 MOST_TAIL_BYTES = 64 * 1024
 MOST_TROUBLE = 240
 ANSWER_S = 60
+DONE = "done.json"
+DEPTH = 3
+"""Of POINT/ATTEMPT/done.json."""
 
 
 def results_uri(config: Mapping[str, Any]) -> str | None:
@@ -40,8 +44,13 @@ def try_volume(uri: str, seconds: float) -> str | None:
             said = file.read()
         files.delete_file(name)
     except (OSError, UsageError) as error:
-        return " ".join(str(error).partition(" error_info=")[0].split())[:MOST_TROUBLE]
+        return told(error)
     return None if said == b"can be written" else "what was written is not what is read"
+
+
+def told(error: Exception) -> str:
+    """Return what went wrong, without what only Google's library can read."""
+    return " ".join(str(error).partition(" error_info=")[0].split())[:MOST_TROUBLE]
 
 
 def _open(uri: str, seconds: float) -> tuple[Any, str]:
@@ -60,8 +69,8 @@ def _open(uri: str, seconds: float) -> tuple[Any, str]:
 class Volume:
     """One sweep's folder on the results volume."""
 
-    def __init__(self, uri: str, sweep_id: str) -> None:
-        self._files, root = _open(uri, ANSWER_S)
+    def __init__(self, uri: str, sweep_id: str, *, answer_s: float = ANSWER_S) -> None:
+        self._files, root = _open(uri, answer_s)
         self._folder = f"{root}/{sweep_id}"
 
     def read(self, key: tuple[str, int, int]) -> Published | None:
@@ -71,14 +80,13 @@ class Volume:
             ReportError: it is there, and its files are not what done.json says.
             OSError: the volume cannot be read.
         """
-        point_id, repeat, number = key
-        folder = f"{self._folder}/{point_id}/{repeat}-{number}"
+        folder = self._folder_of(key)
         try:
-            listed: dict[str, dict[str, Any]] = json.loads(self._read(f"{folder}/done.json"))["files"]
+            listed: dict[str, dict[str, Any]] = json.loads(self._read(f"{folder}/{DONE}"))["files"]
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            raise ReportError(f"{folder}/done.json is damaged") from None
+            raise ReportError(f"{folder}/{DONE} is damaged") from None
         texts: dict[str, bytes] = {}
         for name in ("env.json", "report.json", "log.txt"):
             if name in listed:
@@ -91,9 +99,41 @@ class Volume:
             None if report is None else report.decode("utf-8", "replace"),
             texts.get("log.txt", b"")[-MOST_TAIL_BYTES:].decode("utf-8", "replace"),
         )
-        if found.key[0] != point_id:
+        if found.key[0] != key[0]:
             raise ReportError(f"{folder}/env.json is of point {found.key[0]}")
         return replace(found, key=key)
+
+    def published(self) -> list[tuple[str, int, int]]:
+        """Return all attempts that are there whole.
+
+        Raises:
+            OSError: the volume cannot be read.
+        """
+        from pyarrow import fs
+
+        found = []
+        for info in self._files.get_file_info(fs.FileSelector(self._folder, allow_not_found=True, recursive=True)):
+            words = info.path.removeprefix(f"{self._folder}/").split("/")
+            if len(words) == DEPTH and words[-1] == DONE:
+                with contextlib.suppress(ValueError):
+                    found.append(key_of(*words[:2]))
+        return sorted(found)
+
+    def deployment_of(self, key: tuple[str, int, int]) -> str:
+        """Return the deployment that measured an attempt; an empty text where its files do not say.
+
+        Raises:
+            OSError: the volume cannot be read.
+        """
+        try:
+            said = json.loads(self._read(f"{self._folder_of(key)}/env.json"))["attempt"]["deployment"]
+        except (ValueError, KeyError, TypeError, FileNotFoundError):
+            return ""
+        return said if isinstance(said, str) else ""
+
+    def _folder_of(self, key: tuple[str, int, int]) -> str:
+        point_id, repeat, number = key
+        return f"{self._folder}/{point_id}/{repeat}-{number}"
 
     def _read(self, path: str) -> bytes:
         with self._files.open_input_stream(path) as file:
