@@ -111,7 +111,7 @@ def publish(
     try:
         (folder / "env.json").write_text(json.dumps(environment | {"attempt": about}, indent=1))
         if into is not None and outcome != "interrupted":
-            _commit(folder, into / point / attempt)
+            commit(folder, into / point / attempt)
     except OSError as error:
         about["unsaved"] = str(error)
         print(f"point {point} attempt {attempt} is told by its line only: {error}", file=sys.stderr)
@@ -200,7 +200,7 @@ def _bench_s(report: dict[str, Any]) -> float | None:
     return milliseconds / 1e3 if isinstance(milliseconds, (int, float)) else None
 
 
-def _commit(folder: Path, final: Path) -> None:
+def commit(folder: Path, final: Path) -> None:
     """Copy the files and, when all are there, their list."""
     final.mkdir(parents=True, exist_ok=True)
     files = {}

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults import cluster_schedule, schedule
@@ -47,7 +48,7 @@ def simulated(numbers: Sequence[int], folder: Path, jobs: int) -> Iterator[tuple
     with ray_head(folder) as address:
         dry = Simulated(schedule=schedule.make(0, {}), folder=folder / "dry", nursery=nursery, address=address)
         dry.make_folders()
-        instants = dry_pass(dry, (Command.RUN, Command.COMPACT))
+        instants = dry_pass(dry, (Command.RUN, Command.REDO, Command.COMPACT))
 
         def one(number: int) -> Outcome:
             made, place = schedule.make(number, instants), folder / str(number)
@@ -71,7 +72,8 @@ def on_cluster(numbers: Sequence[int], folder: Path, jobs: int) -> Iterator[tupl
                 place=free.get(),
             )
 
-        dry = trial(cluster_schedule.make(0, {}, ()), "dry")
+        plain = replace(cluster_schedule.make(0, {}, ()), rounds=(Round(),), durable=True, again=False)
+        dry = trial(plain, "dry")
         outcome = dry.carry_out()
         if outcome.findings:
             raise SystemExit(f"wrong although nothing is done to it: {outcome.findings}")

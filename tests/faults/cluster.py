@@ -26,14 +26,21 @@ from tests.faults.commands import LOOK_S, Running
 from tests.faults.gate import Gate
 from tests.faults.model import Expected, Finding, Kind, judge_measured, judge_rows
 from tests.faults.pods import Job, Pods, bystander
-from tests.faults.schedule import Action, Command, Fault, Round
-from tests.faults.trial import Outcome, Trial
+from tests.faults.schedule import OPTIONS, Action, Command, Fault, Round
+from tests.faults.trial import END_S, Outcome, Trial
 
 KIT = Path(__file__).parent.parent / "cluster" / "kit"
 RUN_S = 3
 CONTROL_PLANE_NODES = 18
 DARK_S = 8.0
 AWAY_S = 2.0
+BUCKETS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "CSIDriver",
+    "metadata": {"name": "gcsfuse.csi.storage.gke.io"},
+    "spec": {"podInfoOnMount": True},
+}
+"""What mounts buckets; a folder is read in their place."""
 _RESTARTING = threading.Lock()
 """Held while the API server, which is one for all trials, is restarted, and where we ask it something ourselves."""
 
@@ -65,32 +72,39 @@ class OnCluster(Trial):
         return self.place.gate
 
     @property
+    def volume(self) -> Path:
+        return self.folder / "volume"
+
+    @property
     def namespace(self) -> str:
         return f"faults-{self.folder.name}"
 
     def carry_out(self) -> Outcome:
         """Do all of it, and judge."""
         self.make_folders()
+        self.volume.mkdir()
         self._kubectl("create", "namespace", self.namespace)
         with _RESTARTING:
             self.cluster.wait("account", lambda: self.cluster.kubectl("get", "sa", "default", "-n", self.namespace))
         self._kubectl("create", "-f", "-", stdin=json.dumps(bystander(self.namespace)))
         attempts = self.attempts()
         with (
-            Pods(self.cluster, self.namespace, attempts) as pods,
+            Pods(self.cluster, self.namespace, attempts, self.volume if self.schedule.durable else None) as pods,
             watch.Reader(self.results) as reader,
         ):
             for number, round in enumerate(self.schedule.rounds, 1):
                 before = self.faults
                 self._carry_out(round, pods)
                 reader.look()
+                self.redone.note(round, self.results / "redo.json")
                 self.tell(number, round, before)
             rows = reader.look()
             repeats = range(1, self.schedule.repeats + 1)
             points = frozenset((point_id, repeat) for point_id in attempts for repeat in repeats)
             self.findings += reader.findings
-            self.findings += judge_rows(Expected(points=points), rows)
-            self.findings += judge_measured(pods.published, frozenset(pods.lost))
+            times = (1 + self.redone.least, 1 + self.redone.most)
+            self.findings += judge_rows(Expected(points=points, times=times), rows)
+            self.findings += judge_measured(pods.published, frozenset(pods.lost), most=times[1])
             self.findings += watch.missing_evidence(self.results, rows, Source.MEASURED)
             self.findings += watch.leftover_files(self.results)
             self.findings += self._unfinished(pods)
@@ -111,7 +125,9 @@ class OnCluster(Trial):
         if command is Command.PART:
             values = values[::2]
         return [
-            "run" if command is Command.PART else str(command),
+            str(command) if command in (Command.STATUS, Command.GC) else "run",
+            *OPTIONS.get(command, ()),
+            *([f"backend.results_uri={self.volume.as_uri()}", "backend.bucket=mine"] if self.schedule.durable else []),
             "+experiment=smoke",
             "backend=gke",
             f"backend.context={self.place.context}",
@@ -147,6 +163,8 @@ class OnCluster(Trial):
                 codes = self._at(running, round, lambda: self._take_away(pods, running, node=True))
             case Fault.POD:
                 codes = self._at(running, round, lambda: self._take_away(pods, running, node=False))
+            case Fault.EXPIRE:
+                codes = self._expire(running, pods)
             case _:
                 codes = self.disturb(running, round)
         self.end(running, round, codes)
@@ -198,6 +216,18 @@ class OnCluster(Trial):
         else:
             self._kubectl("delete", "pod", pod, "-n", self.namespace, "--wait=false", check=False)
         return 1
+
+    def _expire(self, running: Running, pods: Pods) -> tuple[int, ...]:
+        """Delete all Jobs once they have ended, as their TTL would."""
+        running.wait(END_S)
+        deadline = time.monotonic() + END_S
+        while any(not job.over for job in pods.jobs()) and time.monotonic() < deadline:
+            time.sleep(20 * LOOK_S)
+        there = pods.jobs()
+        if there:
+            self._kubectl("delete", "jobs", "-n", self.namespace, *(job.name for job in there))
+            self.faults += 1
+        return ()
 
     # ------------------------------------------------------------------------------------------------------------- end
 
@@ -263,6 +293,7 @@ def control_plane(folder: Path, places: int) -> Iterator[tuple[Cluster, queue.Qu
     cluster = Cluster(folder / "k")
     try:
         cluster.up(nodes=CONTROL_PLANE_NODES)
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(BUCKETS))
         with gates(cluster, folder, places) as (kubeconfig, free):
             os.environ["KUBECONFIG"] = str(kubeconfig)  # Ray's workers inherit it, and with it the gates
             yield cluster, free

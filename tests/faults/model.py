@@ -58,6 +58,10 @@ class Row:
         return f"{self.point_id} repeat {self.repeat} attempt {self.attempt}"
 
 
+NO_ATTEMPT = ("skipped", "infeasible")
+"""Status of rows that no attempt stands behind; a point may have several."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """From when to when a holder (a process, a Job) held a point; `end` None: it was killed, nobody knows when."""
@@ -75,11 +79,13 @@ class Expected:
     points: each (point_id, repeat) that its last command asks for.
     failing: those of them that fail by themselves, each time, with this kind.
     excused: kinds of failures that the faults of this seed explain; the last command must have mended any other.
+    times: how often each is measured well, at least and at most; all equally often.
     """
 
     points: frozenset[PointRepeat]
     failing: Mapping[PointRepeat, str] = field(default_factory=dict)
     excused: frozenset[str] = frozenset()
+    times: tuple[int, int] = (1, 1)
 
 
 def judge_rows(expected: Expected, rows: Sequence[Row]) -> Iterator[Finding]:
@@ -89,13 +95,24 @@ def judge_rows(expected: Expected, rows: Sequence[Row]) -> Iterator[Finding]:
         of_point[row.point].append(row)
     for point_id, repeat in sorted(expected.points - of_point.keys()):
         yield Finding(kind=Kind.LOST, message=f"{point_id} repeat {repeat} has no row")
-    for name, count in Counter(row.name for row in rows).items():
+    for name, count in Counter(row.name for row in rows if row.status not in NO_ATTEMPT).items():
         if count > 1:
             yield Finding(kind=Kind.DOUBLED, message=f"{name} has {count} rows")
+    least, most = expected.times
+    measured = {
+        point: len({row.attempt for row in tries if row.status == "ok"})
+        for point, tries in of_point.items()
+        if point in expected.points and point not in expected.failing
+    }
+    if len(set(measured.values())) > 1:
+        said = ", ".join(f"{point_id} repeat {repeat}: {count}" for (point_id, repeat), count in measured.items())
+        yield Finding(kind=Kind.DOUBLED, message=f"not all were measured equally often: {said}")
     for point, tries in of_point.items():
-        last, good = tries[-1], [row for row in tries if row.status == "ok"]
-        if len({row.attempt for row in good}) > 1:
-            yield Finding(kind=Kind.DOUBLED, message=f"{last.name}: measured ok {len(good)} times")
+        last, count = tries[-1], len({row.attempt for row in tries if row.status == "ok"})
+        if count > most:
+            yield Finding(kind=Kind.DOUBLED, message=f"{last.name}: measured ok {count} times, not {most}")
+        if 0 < count < least:
+            yield Finding(kind=Kind.LOST, message=f"{last.name}: measured ok {count} times, not {least}")
         if point not in expected.points:
             yield Finding(kind=Kind.WRONG, message=f"{last.name}: nobody asked for this point")
         elif point in expected.failing:
@@ -117,7 +134,7 @@ def judge_reading(before: frozenset[Row], now: Sequence[Row]) -> Iterator[Findin
     for row in sorted(before - set(now), key=lambda row: row.name):
         yield Finding(kind=Kind.LOST, message=f"{row.name} was in the table and is not any more")
     for row, count in Counter(now).items():
-        if count > 1:
+        if count > 1 and row.status not in NO_ATTEMPT:
             yield Finding(kind=Kind.DOUBLED, message=f"{row.name} was read {count} times at once")
 
 
@@ -136,10 +153,12 @@ def judge_holders(spans: Iterable[Span]) -> Iterator[Finding]:
                 yield Finding(kind=Kind.DOUBLED, message=said)
 
 
-def judge_measured(published: Mapping[PointRepeat, int], failed: frozenset[PointRepeat]) -> Iterator[Finding]:
-    """Find points that were measured again although their result could be read."""
+def judge_measured(
+    published: Mapping[PointRepeat, int], failed: frozenset[PointRepeat], most: int = 1
+) -> Iterator[Finding]:
+    """Find points that were measured more often than was asked for although their result could be read."""
     for (point_id, repeat), times in sorted(published.items()):
-        if times > 1 and (point_id, repeat) not in failed:
+        if times > most and (point_id, repeat) not in failed:
             yield Finding(kind=Kind.DOUBLED, message=f"{point_id} repeat {repeat} was measured {times} times")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import tempfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sweep.backends.gke.objects import LABEL, annotation, job_of
 from sweep.plan import Attempt, Deployment
 from sweep.point import Model
-from tests.cluster.fakes import LogFile, lines_of
+from tests.cluster.fakes import LogFile, lines_of, publish
 from tests.cluster.kit.cluster import Client, Cluster
 from tests.faults.model import Finding, Kind, PointRepeat
 
@@ -28,6 +30,7 @@ class Job:
 
     name: str
     uid: str
+    sweep_id: str
     points: tuple[tuple[str, int, int], ...]
     over: bool
     expires: bool
@@ -43,6 +46,7 @@ class Job:
         return cls(
             name=said["metadata"]["name"],
             uid=said["metadata"]["uid"],
+            sweep_id=said["metadata"]["labels"][f"{LABEL}/sweep-id"],
             points=tuple(keys),
             over=bool(ended & {"Complete", "Failed"}) or "deletionTimestamp" in said["metadata"],
             expires=said["spec"].get("ttlSecondsAfterFinished") is not None,
@@ -54,18 +58,29 @@ class Pods:
 
     published: how often pods told the result of a (point, repeat).
     lost: those whose pods were taken away before they were read.
+
+    Args:
+        volume: a folder to which pods write too.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, attempts: Mapping[str, tuple[Attempt, Model]]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        attempts: Mapping[str, tuple[Attempt, Model]],
+        volume: Path | None = None,
+    ) -> None:
         self.findings: list[Finding] = []
         self.published: Counter[PointRepeat] = Counter()
         self.lost: set[PointRepeat] = set()
         self.running: dict[str, tuple[str, Job]] = {}
         self._cluster, self._client, self._namespace = cluster, Client(cluster), namespace
-        self._attempts = attempts
+        self._attempts, self._volume = attempts, volume
         self._jobs: dict[str, Job] = {}
         self._logs: dict[str, LogFile] = {}
         self._told: set[str] = set()
+        self._there: set[str] = set()
+        self._gone: set[str] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -86,6 +101,7 @@ class Pods:
     def lose(self, pod: str) -> Job | None:
         """Note that a pod is being taken away, and return its Job."""
         _, job = self.running.get(pod, ("", None))
+        self._gone.add(pod)
         if job is not None:
             self.lost |= {key[:2] for key in job.points}
         return job
@@ -110,10 +126,12 @@ class Pods:
                 self.findings.append(Finding(kind=Kind.DOUBLED, message=said))
         path = f"/api/v1/namespaces/{self._namespace}/pods?resourceVersion=0"
         running = {}
+        there = set()
         for pod in json.loads(self._client.call("GET", path))["items"]:
             name, owner = pod["metadata"]["name"], self._jobs.get(job_of(pod))
             if owner is None:
                 continue
+            there.add(name)
             if name not in self._logs:
                 self._logs[name] = LogFile(self._cluster, self._client, self._namespace, name)
             if pod["status"].get("phase") == "Running":
@@ -122,6 +140,8 @@ class Pods:
                 self._told.add(name)
                 self._begin(name, owner)
         self.running = running
+        self._gone |= self._there - there
+        self._there = there
 
     def _begin(self, pod: str, job: Job) -> None:
         tries = [(self._attempts[point_id], repeat, number) for point_id, repeat, number in job.points]
@@ -132,11 +152,43 @@ class Pods:
             attempts=tuple(replace(first, repeat=repeat, number=number) for (first, _), repeat, number in tries),
             gpus_held=4,
         )
-        self.published.update(key[:2] for key in job.points)
-        writing = threading.Thread(
-            target=self._logs[pod].write, args=(lines_of(deployment), EACH_LINE_S, self._over), daemon=True
-        )
-        writing.start()
+        told = (pod, job, lines_of(deployment))
+        threading.Thread(target=self._tell, args=told, daemon=True).start()
+
+    def _tell(self, pod: str, job: Job, lines: Sequence[str]) -> None:
+        """Write a pod's log line by line, and what it publishes; heed what it is told not to begin."""
+        client, stopped = Client(self._cluster), False
+        for line in lines:
+            if line.startswith("SWEEP_STEP point "):
+                stopped = line.removeprefix("SWEEP_STEP point ") in self._stops(client, job)
+            if pod in self._gone or self._over.is_set():
+                break
+            if stopped:
+                continue
+            if line.startswith(publish.MARK):
+                self._publish(json.loads(line.removeprefix(publish.MARK)), job)
+            self._logs[pod].write([line], EACH_LINE_S, self._over)
+        client.close()
+
+    def _stops(self, client: Client, job: Job) -> list[str]:
+        path = f"/api/v1/namespaces/{self._namespace}/configmaps/{job.name}"
+        with contextlib.suppress(OSError, RuntimeError, http.client.HTTPException):  # the API server is restarted
+            return str(json.loads(client.call("GET", path))["data"].get("stop.txt", "")).splitlines()
+        return []
+
+    def _publish(self, said: dict[str, Any], job: Job) -> None:
+        point_id, attempt = said["point"], said["attempt"]
+        self.published[point_id, int(attempt.partition("-")[0])] += 1
+        if self._volume is None:
+            return
+        report, environment, tail = (said.pop(name) for name in ("report", "environment", "log_tail"))
+        about = said | {"deployment": job.name.removeprefix("sweep-")}
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made)
+            (folder / "env.json").write_text(json.dumps(environment | {"attempt": about}))
+            (folder / "report.json").write_text(json.dumps(report))
+            (folder / "log.txt").write_text(tail)
+            publish.commit(folder, self._volume / job.sweep_id / point_id / attempt)
 
 
 OTHER = "ffffffffffff"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -30,6 +30,7 @@ class Fault(StrEnum):
     CUT = "connections cut"
     DARK = "nothing comes through"
     API = "API server killed"
+    EXPIRE = "Jobs deleted once they have ended"
     NODE = "node deleted"
     POD = "pod deleted"
 
@@ -39,11 +40,22 @@ class Command(StrEnum):
 
     RUN = "run"
     PART = "run of a part"
+    REDO = "run of all again"
+    CANARY = "run of one point and then the others"
+    LIMITED = "run within a budget"
+    DETACHED = "run that submits and leaves"
     COMPACT = "compact"
     STATUS = "status"
     GC = "gc"
     OTHER = "run of another sweep"
 
+
+OPTIONS: Mapping[Command, Sequence[str]] = {
+    Command.REDO: ("run.redo=all",),
+    Command.CANARY: ("run.canary=true", "run.max_deployments=1"),
+    Command.LIMITED: ("run.budget.gpu_hours=0.000001",),  # the first row spends it
+    Command.DETACHED: ("run.detach=true",),
+}
 
 InstantNames = Mapping[Command, Sequence[str]]
 """The names of the instants that each command has when it is let alone."""
@@ -139,6 +151,7 @@ class Schedule:
     own_ray: each driver starts its own Ray, as a person's does; otherwise all join one that runs, which costs a tenth.
     predicted: the backend is the real simulated one; otherwise a stand-in that tells who measured what when.
     failing: whether one point fails by itself.
+    again: whether all is measured again, after a first run that is let alone.
     """
 
     seed: int
@@ -148,6 +161,7 @@ class Schedule:
     repeats: int
     actors: int
     failing: bool
+    again: bool = False
     rounds: tuple[Round, ...]
 
     @property
@@ -190,12 +204,15 @@ def make(seed: int, instants: InstantNames) -> Schedule:
     count = 1 if own_ray else rng.choice([1, 2, 2, 3, 3, 4])
     rounds = [_round(rng, own_ray, predicted, instants) for _ in range(count)]
     every = [(command, name) for command in sorted(instants) for name in sorted(instants[command])]
+    failing, again = not predicted and rng.random() < 0.2, not own_ray and rng.random() < 0.15
     if every and not own_ray:
         command, name = every[seed % len(every)]
+        again = again or command is Command.REDO
         strike = Strike(instant=name, occurrence=1 if command is Command.COMPACT else rng.choice([1, 1, 1, 2]))
         rounds[0] = Round(command=command, fault=Fault.INSTANT, strike=strike, clock_s=rounds[0].clock_s)
         if command is Command.COMPACT:  # there must be something to merge
             rounds.insert(0, Round(command=Command.PART))
+    rounds = [_varied(rng, round, again) for round in rounds] if not own_ray else rounds
     return Schedule(
         seed=seed,
         own_ray=own_ray,
@@ -203,9 +220,21 @@ def make(seed: int, instants: InstantNames) -> Schedule:
         concurrencies=tuple(sorted(rng.sample([1, 2, 3, 4, 6, 8, 12, 16], rng.randint(3, 8)))),
         repeats=rng.choice([1, 1, 1, 2]),
         actors=rng.choice([1, 1, 2]),
-        failing=not predicted and rng.random() < 0.2,
-        rounds=(*rounds, Round()),
+        failing=failing,
+        again=again,
+        rounds=(Round(), *rounds, Round(command=Command.REDO)) if again else (*rounds, Round()),
     )
+
+
+def _varied(rng: random.Random, round: Round, again: bool) -> Round:
+    """Give a run other rules: all again where that is the schedule's theme, else sometimes a canary or a budget."""
+    if again:
+        runs = (Command.RUN, Command.PART)
+        command = Command.REDO if round.command in runs else round.command
+        return replace(round, command=command, rival=Command.REDO if round.rival in runs else round.rival)
+    if round.command is not Command.RUN:
+        return round
+    return replace(round, command=rng.choices([Command.RUN, Command.CANARY, Command.LIMITED], [75, 10, 15])[0])
 
 
 def _longest_s(own_ray: bool, fault: Fault) -> float:

@@ -12,7 +12,7 @@ from tests.faults.backend import FAILING_KIND, read_spans
 from tests.faults.commands import LOOK_S, Running, kill
 from tests.faults.disk import Disk
 from tests.faults.model import Expected, judge_holders, judge_rows
-from tests.faults.schedule import Command, Fault, Round, Schedule
+from tests.faults.schedule import OPTIONS, Command, Fault, Round, Schedule
 from tests.faults.trial import Outcome, Trial
 
 RAY_GRACE_S = 90.0
@@ -44,6 +44,7 @@ class Simulated(Trial):
                 before = self.faults
                 self._carry_out(round, disk)
                 reader.look()
+                self.redone.note(round, self.results / "redo.json")
                 self.tell(number, round, before)
             rows = reader.look()
             self.findings += reader.findings
@@ -75,6 +76,7 @@ class Simulated(Trial):
             backend += [f"backend.spans={self.spans}", f"backend.fail_at={failing}"]
         return [
             "status" if command is Command.STATUS else "run",
+            *OPTIONS.get(command, ()),
             "+experiment=smoke",
             *backend,
             f"matrix.grid.concurrency=[{','.join(map(str, values))}]",
@@ -145,6 +147,7 @@ class Simulated(Trial):
         return Expected(
             points=frozenset(name for _, name in points),
             failing={name: FAILING_KIND for point, name in points if point.concurrency == failing},
+            times=(1 + self.redone.least, 1 + self.redone.most),
         )
 
     def _processes(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,12 +20,17 @@ from tests.faults.model import (
     judge_reading,
     judge_rows,
 )
-from tests.faults.schedule import Command, Fault, InstantNames
+from tests.faults.schedule import Command, Fault, InstantNames, Round
+from tests.faults.trial import Redone
 
 A = Row(point_id="a", repeat=1, attempt=1, status="ok")
 B = replace(A, point_id="b")
 FAILED = replace(A, status="failed", failure_kind="nccl", failure_message="it broke")
 WANTED = Expected(points=frozenset({("a", 1)}))
+FAILED_AGAIN = replace(FAILED, attempt=2)
+SKIPPED = replace(A, attempt=0, status="skipped", failure_kind="budget", failure_message="it is spent")
+TWICE = replace(WANTED, times=(2, 2))
+BOTH = frozenset({("a", 1), ("b", 1)})
 INSTANTS: InstantNames = {Command.RUN: ("rename sweep.json", "ask poll"), Command.COMPACT: ("mkdir .tmp-table-*",)}
 
 
@@ -48,6 +54,13 @@ def kinds(findings: list[Finding]) -> list[Kind]:
         (WANTED, [A, replace(A, attempt=2)], [Kind.DOUBLED]),
         (WANTED, [FAILED, A], [Kind.DOUBLED]),  # attempt 1 has two rows
         (WANTED, [A, B], [Kind.WRONG]),
+        (WANTED, [SKIPPED, SKIPPED, A], []),
+        (WANTED, [A, SKIPPED], [Kind.LOST]),
+        (TWICE, [A, replace(A, attempt=2)], []),
+        (TWICE, [A, FAILED_AGAIN, replace(A, attempt=3)], []),
+        (TWICE, [A], [Kind.LOST]),
+        (TWICE, [replace(A, attempt=number) for number in (1, 2, 3)], [Kind.DOUBLED]),
+        (replace(TWICE, times=(1, 2), points=BOTH), [A, B, replace(A, attempt=2)], [Kind.DOUBLED]),
         (replace(WANTED, points=frozenset({("a", 1), ("a", 2)})), [A], [Kind.LOST]),
     ],
 )
@@ -80,6 +93,25 @@ def test_two_may_not_hold_a_point_at_one_moment(
 def test_what_was_measured_is_not_measured_again() -> None:
     assert kinds(list(judge_measured({("a", 1): 2, ("b", 1): 1}, frozenset()))) == [Kind.DOUBLED]
     assert kinds(list(judge_measured({("a", 1): 2}, frozenset({("a", 1)})))) == []
+    assert kinds(list(judge_measured({("a", 1): 2}, frozenset(), most=2))) == []
+
+
+def test_how_often_all_was_measured_again_is_known_as_well_as_it_can_be(tmp_path: Path) -> None:
+    file, redone = tmp_path / "redo.json", Redone()
+
+    def note(round: Round, goes_on: bool) -> tuple[int, int]:
+        file.touch() if goes_on else file.unlink(missing_ok=True)
+        redone.note(round, file)
+        return redone.least, redone.most
+
+    killed = Round(command=Command.REDO, fault=Fault.MOMENT)
+    assert note(Round(), False) == (0, 0)
+    assert note(killed, True) == (0, 0)
+    assert note(Round(command=Command.COMPACT), True) == (0, 0)
+    assert note(killed, False) == (1, 1)
+    assert note(killed, False) == (1, 2)  # it may have done all before it was killed, or nothing
+    assert note(replace(killed, fault=Fault.RIVAL, rival=Command.REDO), False) == (1, 4)
+    assert note(Round(command=Command.REDO), False) == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +133,14 @@ def test_a_seed_is_always_the_same_schedule_and_ends_undisturbed() -> None:
     assert made == [schedule.make(seed, INSTANTS) for seed in range(300)]
     assert {one.rounds[-1].fault for one in made} == {Fault.NONE}
     assert {round.fault for one in made for round in one.rounds} == set(Fault) - cluster_schedule.ONLY
+    assert {round.command for one in made for round in one.rounds} >= {Command.REDO, Command.CANARY, Command.LIMITED}
 
 
 def test_seeds_kill_at_every_instant_in_turn() -> None:
     killed = {
         (round.command, round.strike.instant)
         for seed in range(8)
-        for round in schedule.make(seed, INSTANTS).rounds[:2]
+        for round in schedule.make(seed, INSTANTS).rounds[:3]
         if round.strike is not None
     }
     assert killed >= {(command, name) for command, names in INSTANTS.items() for name in names}

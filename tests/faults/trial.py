@@ -44,6 +44,26 @@ class Outcome:
     told: Sequence[str] = ()
 
 
+@dataclass(slots=True)
+class Redone:
+    """How often all was measured again, at least and at most; the file tells whether that goes on.
+
+    A killed command may have begun and ended it, or never have come to it.
+    """
+
+    least: int = 0
+    most: int = 0
+    goes_on: bool = False
+
+    def note(self, round: Round, file: Path) -> None:
+        """Take note of a round that is over."""
+        commands = [round.command, *([round.rival] if round.fault is Fault.RIVAL else [])]
+        count, before, self.goes_on = commands.count(Command.REDO), self.goes_on, file.exists()
+        if count:
+            self.most += count - self.goes_on
+            self.least += not self.goes_on and (before or round.fault is Fault.NONE)
+
+
 @dataclass(slots=True, kw_only=True)
 class Trial(ABC):
     """One schedule, carried out in a folder of its own.
@@ -63,6 +83,7 @@ class Trial(ABC):
     faults: int = 0
     begun: int = 0
     instants: list[str] = field(default_factory=list)
+    redone: Redone = field(default_factory=lambda: Redone())
 
     @abstractmethod
     def carry_out(self) -> Outcome:
@@ -181,7 +202,7 @@ class Trial(ABC):
         if code == 2 and words and not any(word in running.err for word in words):
             said = f"{round}: it does not say what is wrong: {running.err.strip()[-300:]}"
             self.findings.append(Finding(kind=Kind.WRONG, message=said))
-        done = (0,) if round.fault is Fault.NONE and not failing else DONE
+        done = (0,) if round.fault is Fault.NONE and round.command is not Command.LIMITED and not failing else DONE
         self.findings += judge_ending(code, (*done, *codes), str(round), running.err)
 
     def tell(self, number: int, round: Round, before: int) -> None:
