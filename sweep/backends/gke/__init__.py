@@ -65,7 +65,7 @@ class Gke:
                     if course is None:
                         course = Course(await self._sight(deployment.sweep_id), deployment, self._config)
                         self._courses[deployment.deployment_id] = course
-                        await course.stop(self._to_stop.get(deployment.deployment_id, ()))
+                        course.stop(self._to_stop.get(deployment.deployment_id, ()))
                     async for event in course.events():
                         yield event
                     return
@@ -89,10 +89,10 @@ class Gke:
                 await course.close()
 
     async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
-        """Tell the pod which attempts not to begin; without any left, and none begun, delete the Job."""
+        """See to it that these attempts do not begin; without any left, and none begun, the Job is deleted."""
         self._to_stop[deployment_id] = keys  # its course may only be about to begin
         if (course := self._courses.get(deployment_id)) is not None:
-            await course.stop(keys)
+            course.stop(keys)
 
     async def cancel(self, deployment_id: str) -> None:
         """Delete the deployment's Job, and with it its pod and ConfigMap."""
