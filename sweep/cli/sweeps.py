@@ -237,7 +237,11 @@ def gc(arguments: list[str]) -> int:
             f"{results.folder} holds no sweep, so nothing of it can be on a cluster (--owner NAME deletes all of a"
             " person's)"
         )
-    deleted = cluster.remove_of(cfg, owner) if owner is not None else cluster.remove(cfg, results.sweep_id)
+    if owner is not None:
+        deleted = cluster.remove_of(cfg, owner)
+    else:
+        with results.lock():  # a driver that runs would make again what is deleted
+            deleted = cluster.remove(cfg, results.sweep_id)
     for name in deleted:
         print(name)
     whose = f"owner {owner}" if owner is not None else f"{cfg.name} ({results.sweep_id})"

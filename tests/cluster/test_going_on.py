@@ -245,6 +245,8 @@ def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(
         killed_once(cluster, line, "it measures", lambda: measures(line))
         process = narrow.begin("run")
         cluster.wait("its pod is told", is_told)
+        _, err = narrow.run("gc", expect=2)  # the driver would make it again
+        assert "is being written by pid" in err
         _, err = process.communicate(timeout=150)
         assert process.returncode == 0, err
     rows = {row["point_id"]: row["status"] for row in narrow.rows()}
