@@ -103,11 +103,11 @@ class Redo:
         return cls(said, since, None if said in REDO_WORDS else compile_redo(said))
 
     def wants(self, point: Point, last: Record) -> bool:
-        """Say whether a measurement with this last row is wanted again."""
+        """Say whether a measurement is wanted again; `last` is its last row that no limit of a command left out."""
         if self.said == "all":
             return True
         if self.said == "failed":
-            return last.status == "failed" or (last.status == "skipped" and last.failure_kind not in TRANSIENT_SKIPS)
+            return last.status in ("failed", "skipped")
         if self.said == "invalid":
             return last.status == "invalid"
         assert self.expression is not None
@@ -223,7 +223,7 @@ class _Sorting:
             return
         number, last = rows[-1]
         made = [each for each in rows if each[1].status != "skipped"]
-        if last.status == "skipped" and number >= self.since and last.failure_kind in TRANSIENT_SKIPS:
+        if number >= self.since and _is_left_out(last):
             self.skipped[key] = str(last.failure_kind), ""
         elif self._is_wanted_again(again.point, rows):
             self.to_do[key] = again
@@ -236,10 +236,13 @@ class _Sorting:
             self.to_do[key] = again
 
     def _is_wanted_again(self, point: Point, rows: Rows) -> bool:
-        """Say whether `run.redo` wants it, and it was not measured since that was asked for."""
+        """Say whether `run.redo` wants it, and it was not measured since that was asked for.
+
+        What an earlier command left out for a limit is as it was before that.
+        """
         if self.redo is None:
             return False
-        before = [record for number, record in rows if number < self.redo.since]
+        before = [record for number, record in rows if number < self.redo.since and not _is_left_out(record)]
         since = [record for number, record in rows if number >= self.redo.since]
         return bool(before) and all(r.status == "skipped" for r in since) and self.redo.wants(point, before[-1])
 
@@ -261,6 +264,10 @@ class _Sorting:
         if ours and last.ended_at is not None:
             seed = last.deployment_id or again.point_id
             self.due[key] = last.ended_at + self.retry.after(max(1, tries), seed)
+
+
+def _is_left_out(record: Record) -> bool:
+    return record.status == "skipped" and record.failure_kind in TRANSIENT_SKIPS
 
 
 def _is_tried_again(record: Record, retry: Retry, *, by_next_run: bool = False) -> bool:

@@ -223,6 +223,12 @@ def test_what_was_measured_again_is_not_measured_a_third_time() -> None:
     assert IDS[0] not in todo and IDS[1] not in todo and todo[IDS[2]] == 2
 
 
+@pytest.mark.parametrize(("said", "last"), [("failed", ("failed", "oom")), ("invalid", ("invalid", "invalid_report"))])
+def test_what_a_redo_left_out_for_a_limit_is_still_wanted_again(said: str, last: tuple[str, str]) -> None:
+    rows = [Row(IDS[0], *last), *(Row(IDS[0], "skipped", kind, attempt=0) for kind in ("deadline", "budget"))]
+    assert to_do(look(*rows, since=3, redo=Redo.of(said, 3)))[IDS[0]] == 2
+
+
 def test_what_redo_means_is_checked() -> None:
     with pytest.raises(UsageError, match="concurency"):
         Redo.of("concurency > 4", 0)
