@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,8 +54,8 @@ def find(concurrency: int, isl: int = 128, kv_cache_dtype: str = "auto") -> str:
     return found
 
 
-def look(*rows: Row, since: int = 0, now: datetime = NOW, **more: Any) -> Outlook:
-    return sort_out(ALL, History(records=rows, since=since), source="measured", now=now, **more)
+def look(*rows: Row, since: int = 0, now: datetime = NOW, written: Sequence[datetime] = (), **more: Any) -> Outlook:
+    return sort_out(ALL, History(records=rows, since=since, written=written), source="measured", now=now, **more)
 
 
 def to_do(outlook: Outlook) -> dict[str, int]:
@@ -108,6 +109,14 @@ def test_what_is_tried_again_waits_longer_each_time_and_not_for_ever() -> None:
     rows.append(Row(IDS[0], "failed", "nccl", attempt=4))
     assert look(*rows, retry=retry).given_up == {(IDS[0], 1): ("nccl", "failed")}
     assert to_do(look(*rows, since=4, retry=retry))[IDS[0]] == 5  # the next command has tries of its own
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_the_clock_of_a_node_does_not_matter_to_what_was_just_written(hours: int) -> None:
+    wrong = Row(IDS[0], "failed", "nccl", ended_at=NOW + timedelta(hours=hours))
+    right = look(Row(IDS[0], "failed", "nccl"))
+    assert look(wrong, written=[NOW]).due_at == right.due_at
+    assert look(Row(IDS[1]), wrong, since=1, written=[NOW]).due_at == right.due_at
 
 
 def test_points_of_one_lost_deployment_wait_equally_long() -> None:

@@ -88,6 +88,7 @@ class Steering:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     since: int = field(init=False)
     points: Mapping[str, Point] = field(init=False)
+    _written: list[datetime] = field(init=False, default_factory=list)
     _over: tuple[str, str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -100,11 +101,13 @@ class Steering:
 
     def outlook(self) -> Outlook:
         """Return what the rows leave to do."""
+        now = self.clock()
+        self._written = [min(at, now) for at in self._written]  # our clock was set back: else back-offs last as long
         return retry.sort_out(
             self.points,
-            History(records=self.records, since=self.since),
+            History(records=self.records, since=self.since, written=self._written),
             source=self.source,
-            now=self.clock() + self._lookahead(),
+            now=now + self._lookahead(),
             repeats=self.rules.repeats,
             retry=self.rules.retry,
             redo=self.redo,
@@ -113,6 +116,7 @@ class Steering:
     def note(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take note of rows that were written."""
         self.records += [Record.of(row) for row in rows]
+        self._written += [self.clock()] * len(rows)
 
     def step(self, live: Sequence[Holding]) -> Step:
         """Return what is to be done now."""
