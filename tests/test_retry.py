@@ -15,7 +15,7 @@ from sweep.errors import UsageError
 from sweep.failure import KINDS
 from sweep.plan import Outlook, cover
 from sweep.point import Point
-from sweep.quarantine import Quarantine, avoided, failed_on
+from sweep.quarantine import Choice, Quarantine, avoided
 from sweep.retry import NOT_BEGUN_MOST, History, Redo, Retry, sort_out
 from tests.test_matrix import CHECKED, LLAMA, expand
 
@@ -260,8 +260,37 @@ def test_a_node_that_failed_often_enough_is_avoided_until_it_measures_well() -> 
 def test_failures_that_are_not_the_node_s_do_not_count() -> None:
     rows = [Row(point_id, "failed", "oom", node="n1") for point_id in IDS]
     assert not avoided(rows, Quarantine(failures=1), NOW)
-    assert failed_on(rows, {(IDS[0], 1)}) == set()
-    assert failed_on([replace(rows[0], failure_kind="nccl")], {(IDS[0], 1)}) == {"n1"}
+    assert choose(*rows, keys=IDS[:1]) == ()
+    assert choose(replace(rows[0], failure_kind="nccl"), keys=IDS[:1]) == ("n1",)
+
+
+def choose(*rows: Row, keys: Sequence[str], since: int = 0, now: datetime = NOW) -> tuple[str, ...]:
+    return Choice.of(rows, since, Quarantine(), now).nodes([(point_id, 1) for point_id in keys])
+
+
+def test_a_deployment_avoids_the_nodes_where_its_own_points_failed_last_also_those_of_a_command_before() -> None:
+    rows = [Row(point_id, "failed", "nccl", node=f"n{n}") for n, point_id in enumerate(IDS[:8])]
+    assert choose(*rows, keys=IDS[2:3]) == ("n2",)
+    assert choose(*rows, keys=IDS[2:4], since=8) == ("n2", "n3")
+    assert choose(*rows, Row(IDS[2], "failed", "not_reached", attempt=2), keys=IDS[2:3]) == ("n2",)
+    assert choose(*rows, Row(IDS[2], "failed", "nccl", attempt=2, node="m"), keys=IDS[2:3]) == ("m",)
+    assert choose(*rows, Row(IDS[2], attempt=2), keys=IDS[2:3]) == ()
+    assert choose(*rows, keys=IDS[2:3], now=NOW + timedelta(days=1)) == ()
+
+
+SICK = [Row(point_id, "failed", "sick_gpu", node="n1") for point_id in IDS[:5]]
+FAILED = Row(IDS[8], "failed", "nccl", node="n2")
+WITHOUT = Row(IDS[8], "failed", "no_other_node")
+
+
+def test_where_no_other_node_is_left_the_quarantine_is_the_last_to_yield_and_only_for_what_is_left_without() -> None:
+    assert choose(*SICK, FAILED, keys=IDS[8:9]) == ("n1", "n2")
+    assert choose(*SICK, FAILED, WITHOUT, keys=IDS[8:10]) == ("n1",)
+    assert choose(*SICK, FAILED, WITHOUT, WITHOUT, keys=IDS[8:10]) == ()
+    assert choose(*SICK, FAILED, WITHOUT, WITHOUT, keys=IDS[9:]) == ("n1",)
+    assert choose(*SICK, WITHOUT, keys=IDS[8:9]) == ()  # nothing but the quarantine was avoided
+    assert choose(*SICK, WITHOUT, keys=IDS[8:9], since=len(SICK) + 1) == ("n1",)  # there may be others by now
+    assert choose(*SICK, WITHOUT, replace(FAILED, node="n1"), keys=IDS[8:9]) == ("n1",)
 
 
 @given(

@@ -85,3 +85,39 @@ def test_a_clock_that_is_set_back_does_not_make_a_back_off_longer() -> None:
     assert steering.outlook().later
     clock.now += timedelta(minutes=6)
     assert not steering.outlook().later
+
+
+# --------------------------------------------------------------------------------------------------------------- nodes
+
+
+class Tailor:
+    """Notes what it is asked to dress, and which nodes are to be avoided."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[str], list[str]]] = []
+
+    def __call__(self, deployments: Sequence[Deployment], avoid: Sequence[str]) -> Sequence[Deployment]:
+        self.asked.append(([a.point_id for d in deployments for a in d.attempts], list(avoid)))
+        return deployments
+
+
+def test_deployments_are_dressed_together_where_they_avoid_the_same_nodes() -> None:
+    tailor = Tailor()
+    before = [row(0, "nccl", node="n0"), row(1, "nccl", node="n1"), *(row(n, "unknown") for n in (6, 7))]
+    steering = steer(before, Rules(nodes=6), dress=tailor)
+    begin = steering.step(()).begin
+    assert [d.deployment_id for d in begin] == [d.deployment_id for d in steering.plan_beside().deployments]
+    ids = [attempt.point_id for attempt in ATTEMPTS]
+    assert tailor.asked == [([ids[0]], ["n0"]), ([ids[1]], ["n1"]), (ids[2:6], [])]
+
+
+def test_it_is_said_where_the_quarantine_yields() -> None:
+    tailor, clock = Tailor(), Clock()
+    steering = steer([row(n, "sick_gpu", node="n1") for n in (6, 7)], dress=tailor, clock=clock)
+    assert steering.step(()).word == "" and {tuple(avoid) for _, avoid in tailor.asked} == {("n1",)}
+    steering.note([row(0, "no_other_node")])
+    tailor.asked.clear()
+    clock.now += timedelta(hours=1)
+    assert steering.step(()).word == "no node is left beside those in quarantine, which are taken again: n1"
+    assert [avoid for points, avoid in tailor.asked if ATTEMPTS[0].point_id in points] == [[]]
+    assert [avoid for points, avoid in tailor.asked if ATTEMPTS[0].point_id not in points] == [["n1"]]

@@ -108,7 +108,7 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
     deployments, submitted = list(job.plan.deployments), 0
     new = deployments[job.plan.adopted :]
     if new:
-        dressed = cluster.dress(cfg, new, job.steering.avoid(attempt for d in new for attempt in d.attempts))
+        dressed = job.steering.dressed(new)
         _expect_ready(cfg, [text for deployment in dressed for text in deployment.objects[:1]])
         deployments[job.plan.adopted :] = dressed
     if cfg.run.detach:

@@ -163,6 +163,8 @@ class _Drive:
             work.stopped |= {key: why for key, why in step.stop.items() if key in work.left}
         self._drop_stopped()
         self._write_rows(self._skipped(step.skip))
+        if step.word:
+            self.watcher.say(step.word)
         if step.begin:
             again = sum(attempt.number > 1 for d in step.begin for attempt in d.attempts)
             told = f"{sum(len(d.attempts) for d in step.begin)} measurements go on in {len(step.begin)} new deployments"

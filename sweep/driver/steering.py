@@ -17,7 +17,7 @@ from sweep.limits import Limits, gpu_hours_of
 from sweep.matrix import Expansion
 from sweep.plan import Attempt, Deployment, Held, Outlook, Plan
 from sweep.point import Model, Point
-from sweep.quarantine import Avoided, Quarantine
+from sweep.quarantine import Avoided, Choice, Quarantine
 from sweep.retry import History, Redo, Retry
 from sweep.table import Record, Source
 
@@ -62,6 +62,7 @@ class Step:
     skip: the same of attempts that nobody holds.
     waits: whether something is to begin later.
     ask_at: when to ask again, though nothing happens.
+    word: what a user should know of it.
     """
 
     begin: Sequence[Deployment] = ()
@@ -69,6 +70,7 @@ class Step:
     skip: Sequence[tuple[Attempt, str, str]] = ()
     waits: bool = False
     ask_at: datetime | None = None
+    word: str = ""
 
 
 @dataclass(slots=True)
@@ -135,9 +137,10 @@ class Steering:
         begin = made.deployments[made.adopted :]
         if len(live) >= self.rules.nodes:  # no node is free; and what fails meanwhile can share a start with it
             return Step(stop=stop, skip=skip, waits=bool(begin or outlook.later), ask_at=self._ask_at(outlook))
-        if begin:
-            begin = tuple(self.dress(begin, self.avoid(attempt for d in begin for attempt in d.attempts)))
-        return Step(begin=begin, stop=stop, skip=skip, waits=bool(outlook.later), ask_at=self._ask_at(outlook))
+        begin, word = self._dress(begin)
+        return Step(
+            begin=begin, stop=stop, skip=skip, waits=bool(outlook.later), ask_at=self._ask_at(outlook), word=word
+        )
 
     def stopped(self, live: Sequence[Holding] = ()) -> tuple[str, str] | None:
         """Return (kind, why) of the limit that is reached, or None; what was reached once stays so for this run."""
@@ -169,14 +172,9 @@ class Steering:
         """Return the nodes that are avoided now."""
         return quarantine.avoided(self.records, self.rules.quarantine, self.clock())
 
-    def avoid(self, attempts: Any) -> list[str]:
-        """Return the nodes that a deployment of these attempts must not take."""
-        keys = {(attempt.point_id, attempt.repeat) for attempt in attempts}
-        last = {(record.point_id, record.repeat): record for record in self.records}
-        if any(key in last and last[key].failure_kind == retry.NO_OTHER_NODE for key in keys):
-            return []
-        quarantined = {avoided.node for avoided in self.quarantined()}
-        return sorted(quarantined | quarantine.failed_on(self.records[self.since :], keys))
+    def dressed(self, deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
+        """Return new deployments with what is to be created of them, each avoiding the nodes that are bad for it."""
+        return self._dress(deployments)[0]
 
     @property
     def has_done_all(self) -> bool:
@@ -186,6 +184,17 @@ class Steering:
         return not (outlook.to_do or outlook.later or left)
 
     # --------------------------------------------------------------------------------------------------------- inside
+
+    def _dress(self, deployments: Sequence[Deployment]) -> tuple[tuple[Deployment, ...], str]:
+        """Dress those that avoid the same nodes together: a chart is rendered once for all of them."""
+        choice = Choice.of(self.records, self.since, self.rules.quarantine, self.clock())
+        alike: dict[tuple[str, ...], list[Deployment]] = {}
+        for deployment in deployments:
+            alike.setdefault(choice.nodes([attempt.key[:2] for attempt in deployment.attempts]), []).append(deployment)
+        made = {d.deployment_id: d for avoid, some in alike.items() for d in self.dress(some, avoid)}
+        taken = ", ".join(sorted(choice.quarantined)) if () in alike else ""
+        word = f"no node is left beside those in quarantine, which are taken again: {taken}" if taken else ""
+        return tuple(made[deployment.deployment_id] for deployment in deployments), word
 
     def _plan(self, outlook: Outlook, held: Sequence[Held], busy: int) -> Plan:
         return plan.make(
