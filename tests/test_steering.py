@@ -11,7 +11,7 @@ import pytest
 from sweep import plan
 from sweep.driver import Rules, Steering
 from sweep.plan import Attempt, Deployment
-from sweep.retry import Retry
+from sweep.retry import Redo, Retry
 from sweep.table import Outcome, Record, Source, Status, make_row
 from tests.test_driver import grown
 from tests.test_matrix import LLAMA
@@ -121,3 +121,29 @@ def test_it_is_said_where_the_quarantine_yields() -> None:
     assert steering.step(()).word == "no node is left beside those in quarantine, which are taken again: n1"
     assert [avoid for points, avoid in tailor.asked if ATTEMPTS[0].point_id in points] == [[]]
     assert [avoid for points, avoid in tailor.asked if ATTEMPTS[0].point_id not in points] == [["n1"]]
+
+
+# -------------------------------------------------------------------------------------------------------------- canary
+
+CANARY = Rules(nodes=4, canary=True)
+
+
+def test_a_canary_is_measured_alone_until_a_point_that_is_asked_for_has_its_number() -> None:
+    of_another_matrix = row(0) | {"point_id": "another"}
+    assert len(steer([of_another_matrix], CANARY).plan_beside().attempts) == 1
+    assert len(steer([row(0)], CANARY).plan_beside().attempts) == len(ATTEMPTS) - 1
+
+
+def test_a_canary_is_measured_alone_before_all_are_measured_again() -> None:
+    before = [row(n) for n in range(len(ATTEMPTS))]
+    assert len(steer(before, CANARY, redo=Redo.of("all", 8)).plan_beside().attempts) == 1
+    again = [*before, row(0, attempt=2)]
+    assert len(steer(again, CANARY, redo=Redo.of("all", 8)).plan_beside().attempts) == len(ATTEMPTS) - 1
+
+
+def test_only_a_canary_that_failed_since_ends_measuring_again() -> None:
+    before = [row(0, "unknown"), *(row(n) for n in range(1, len(ATTEMPTS)))]
+    steering = steer(before, CANARY, redo=Redo.of("status == 'ok'", 8))
+    assert steering.stopped() is None
+    steering.note([row(1, "unknown", attempt=2)])
+    assert steering.stopped() is not None

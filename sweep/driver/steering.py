@@ -232,13 +232,22 @@ class Steering:
         ]
 
     def _has_measured(self) -> bool:
-        return any(record.status == "ok" and record.source == self.source for record in self.records)
+        """Say whether a point that is asked for has its number; where it is measured again, a new one."""
+        return any(
+            record.status == "ok" and record.source == self.source and record.point_id in self.points
+            for record in self._asked_since()
+        )
 
     def _canary_failed(self) -> tuple[str, str] | None:
         """Return why nothing follows the canary, if it has failed for good."""
         if not self.rules.canary or self._has_measured():
             return None
-        given_up = self.outlook().given_up
-        for (point_id, _), (kind, status) in given_up.items():
-            return Skip.CANARY, f"the first point ({point_id}) ended {status} ({kind}), and it is measured alone"
+        tried = {(record.point_id, record.repeat) for record in self._asked_since()}
+        for key, (kind, status) in self.outlook().given_up.items():
+            if key in tried:
+                return Skip.CANARY, f"the first point ({key[0]}) ended {status} ({kind}), and it is measured alone"
         return None
+
+    def _asked_since(self) -> Sequence[Record]:
+        """Return the rows since `run.redo` was asked for, else all."""
+        return self.records if self.redo is None else self.records[self.redo.since :]
