@@ -101,11 +101,14 @@ def deadline_of(said: str, now: datetime) -> datetime:
     """Return the moment that `run.deadline` means: a time span from now (8h, 90min), or a time of day with a zone.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or there is no such date.
     """
     parts = _DURATION.findall(said)
     if parts and not _DURATION.sub("", said).strip():
-        return now + timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        try:
+            return now + timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        except OverflowError:
+            raise UsageError(f"run.deadline={said} lies beyond the year 9999") from None
     try:
         moment = datetime.fromisoformat(said)
     except ValueError:

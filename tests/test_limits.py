@@ -66,7 +66,16 @@ def test_a_deadline_can_be_a_time() -> None:
     assert deadline_of("2026-01-31T18:00+01:00", NOW) == datetime(2026, 1, 31, 17, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("said", "why"), [("soon", "time span"), ("8x", "time span"), ("2026-01-31T18:00", "zone")])
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("soon", "time span"),
+        ("8x", "time span"),
+        ("2026-01-31T18:00", "zone"),
+        ("9999999d", "year 9999"),
+        ("9" * 400 + "d", "year 9999"),
+    ],
+)
 def test_what_is_no_deadline_is_refused(said: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         deadline_of(said, NOW)
