@@ -10,6 +10,7 @@ import pytest
 
 from sweep import plan
 from sweep.driver import Rules, Steering
+from sweep.limits import Limits
 from sweep.plan import Attempt, Deployment
 from sweep.retry import Redo, Retry
 from sweep.table import Outcome, Record, Source, Status, make_row
@@ -121,6 +122,29 @@ def test_it_is_said_where_the_quarantine_yields() -> None:
     assert steering.step(()).word == "no node is left beside those in quarantine, which are taken again: n1"
     assert [avoid for points, avoid in tailor.asked if ATTEMPTS[0].point_id in points] == [[]]
     assert [avoid for points, avoid in tailor.asked if ATTEMPTS[0].point_id not in points] == [["n1"]]
+
+
+# ------------------------------------------------------------------------------------------------------------ failures
+
+THREE = Rules(nodes=4, limits=Limits(max_failures=3), retry=Retry(attempts=2, total=4))
+
+
+def test_what_is_tried_again_is_no_failure_until_it_is_given_up() -> None:
+    steering = steer(rules=THREE)
+    steering.note([row(n, "nccl", node="n1") for n in range(4)])  # a bad node
+    assert steering.stopped() is None
+    steering.note([*(row(n, attempt=2) for n in range(2)), *(row(n, "nccl", attempt=2) for n in (2, 3))])
+    assert steering.stopped() is None
+    steering.note([row(4, "nccl")])  # and no tries are left for all together
+    assert (steering.stopped() or ("",))[0] == "many_failures"
+
+
+def test_what_failed_for_good_is_a_failure_of_this_command_only() -> None:
+    bad = [row(n, "unknown") for n in range(3)]
+    assert steer(bad, THREE).stopped() is None
+    steering = steer(rules=THREE)
+    steering.note(bad)
+    assert (steering.stopped() or ("",))[0] == "many_failures"
 
 
 # -------------------------------------------------------------------------------------------------------------- canary

@@ -17,6 +17,7 @@ from sweep.driver.steering import Holding, Steering
 from sweep.driver.work import Member, Work
 from sweep.errors import Interrupted, UsageError
 from sweep.failure import KINDS, Policy
+from sweep.limits import ENDED
 from sweep.plan import Attempt, Deployment
 from sweep.table import Status
 
@@ -357,7 +358,7 @@ class _Drive:
             if key in work.stopped:
                 continue
             why = event.message or "no reason was told"
-            said = failed(key, kind, f"its deployment ended before this point: {why}", event.at)
+            said = failed(key, kind, f"{ENDED}{why}", event.at)
             rows.append(self._row(work, attempt, said))
             if kind in KINDS and KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER):
                 kind = "not_reached"

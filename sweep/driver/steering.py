@@ -6,6 +6,7 @@ rows and from what is live.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -149,14 +150,21 @@ class Steering:
         return self._over
 
     def _limit(self, live: Sequence[Holding]) -> tuple[str, str] | None:
-        ours = self.records[self.since :]
         spent = gpu_hours_of(record for record in self.records if record.source == self.source)
         now = self.clock()
         for holding in live:
             if holding.since is not None:
                 spent += holding.gpus_held * max(0.0, (now - holding.since).total_seconds()) / 3600
-        reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=ours)
+        reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=self._failed_for_good())
         return reached or self._canary_failed()
+
+    def _failed_for_good(self) -> list[Record]:
+        """Return the last rows of what failed in this command and is not tried again."""
+        bad = [r for r in self.records[self.since :] if r.source == self.source and r.status in ("failed", "invalid")]
+        if len(bad) < (self.rules.limits.max_failures or math.inf):  # asked often, and seldom so many
+            return []
+        last, given_up = {(r.point_id, r.repeat): r for r in bad}, self.outlook().given_up
+        return [record for key, record in last.items() if key in given_up]
 
     def numbered(self) -> set[tuple[str, int]]:
         """Return the measurements whose last row is ok: asked for again and left out, it stays the last one."""

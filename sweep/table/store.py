@@ -69,6 +69,7 @@ class Record(NamedTuple):
     db_version: str | None
     predicted_as: str | None
     failure_kind: str | None
+    failure_message: str | None
     node: str | None
     deployment_id: str | None
     ended_at: datetime | None
