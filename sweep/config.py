@@ -5,6 +5,7 @@ The data is what Hydra composed (composition.py) or what an earlier run kept bes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING as REQUIRED
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,6 +27,8 @@ CHECKOUT, PACKAGE = Path(__file__).parent.parent, Path(__file__).parent
 SHIPPED = CHECKOUT if (CHECKOUT / "conf" / "config.yaml").exists() else PACKAGE
 """Where conf/ and trtllm-configs/ lie: the root of a checkout, or inside the package of a wheel."""
 
+LONGEST_S = 1_000_000_000
+"""No time span of `run.*` is longer than these 31 years, so that there is a date at its end."""
 COMMAND_LINE_ONLY = ("tp", "pp", "ep", "max_batch_size", "max_num_tokens", "max_seq_len")
 """Settings that trtllm-bench takes on its command line: in the engine YAML they make its report divide by the wrong
 number of GPUs and print other limits than those in force."""
@@ -268,27 +271,29 @@ def _run(said: Mapping[str, Any], price: float | None) -> Run:
         values[name] = section(**_fields(section, given, f"run.{name}"))
     values["retry"] = replace(values["retry"], also=tuple(values["retry"].also))
     run = Run(**_fields(Run, values, "run"))
-    for path, value, optional in (
-        *((f"run.{name}", getattr(run, name), True) for name in _COUNTS if name != "repeats"),
-        ("run.repeats", run.repeats, False),
-        ("run.retry.attempts", run.retry.attempts, False),
-        ("run.quarantine.failures", run.quarantine.failures, False),
+    for path, value, optional, least in (
+        *((f"run.{name}", getattr(run, name), True, 1) for name in _COUNTS if name != "repeats"),
+        ("run.repeats", run.repeats, False, 1),
+        ("run.retry.attempts", run.retry.attempts, False, 1),
+        ("run.retry.total", run.retry.total, False, 0),
+        ("run.quarantine.failures", run.quarantine.failures, False, 1),
     ):
-        if not (value is None and optional) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise UsageError(f"{path} must be an integer of at least 1, not {value!r}")
-    for path, amount, least in (
-        ("run.budget.gpu_hours", run.budget.gpu_hours, True),
-        ("run.budget.usd", run.budget.usd, True),
-        ("run.retry.total", run.retry.total, False),
-        ("run.retry.backoff_s", run.retry.backoff_s, False),
-        ("run.retry.backoff_max_s", run.retry.backoff_max_s, False),
-        ("run.quarantine.expires_s", run.quarantine.expires_s, False),
-        ("price_per_gpu_hour", price, True),
+        if not (value is None and optional) and (type(value) is not int or value < least):
+            raise UsageError(f"{path} must be an integer of at least {least}, not {value!r}")
+    for path, amount in (
+        ("run.budget.gpu_hours", run.budget.gpu_hours),
+        ("run.budget.usd", run.budget.usd),
+        ("price_per_gpu_hour", price),
     ):
-        if amount is None and least:
-            continue
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0 or (least and amount == 0):
-            raise UsageError(f"{path} must be a number {'more than' if least else 'of at least'} 0, not {amount!r}")
+        if amount is not None and not (type(amount) in (int, float) and 0 < amount < math.inf):  # NaN is neither
+            raise UsageError(f"{path} must be a number more than 0, not {amount!r}")
+    for path, seconds in (
+        ("run.retry.backoff_s", run.retry.backoff_s),
+        ("run.retry.backoff_max_s", run.retry.backoff_max_s),
+        ("run.quarantine.expires_s", run.quarantine.expires_s),
+    ):
+        if not (type(seconds) in (int, float) and 0 <= seconds <= LONGEST_S):
+            raise UsageError(f"{path} must be a number from 0 to {LONGEST_S}, not {seconds!r}")
     for kind in run.retry.also:
         if kind not in KINDS:
             raise UsageError(f"run.retry.also: {kind!r} is no kind of failure{nearest(str(kind), KINDS)}")
@@ -298,7 +303,7 @@ def _run(said: Mapping[str, Any], price: float | None) -> Run:
         deadline_of(run.deadline, datetime.now(UTC))
     if run.redo is not None and run.redo not in REDO_WORDS:
         compile_redo(run.redo)
-    if run.detach and (limits := [name for name in ("canary", "deadline") if getattr(run, name)]):
+    if run.detach and (limits := [name for name in ("canary", "deadline", "max_deployments") if getattr(run, name)]):
         raise UsageError(f"run.detach leaves nobody who could heed run.{limits[0]}")
     if run.detach and run.budget != Budget():
         raise UsageError("run.detach leaves nobody who could heed run.budget")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -17,6 +17,9 @@ _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NOT_COUNTED = frozenset({Policy.SKIP_LARGER, Policy.RETRY_LATER})
 """Failures that say something of the point alone (a matrix that looks for its limits has many), or of the moment."""
 
+ENDED = "its deployment ended before this point: "
+"""Begins the message of what a deployment's end cost: that is one failure, however many points it held."""
+
 
 class Spent(Protocol):
     """What is asked of a row (sweep.table.Record)."""
@@ -24,7 +27,11 @@ class Spent(Protocol):
     @property
     def status(self) -> str: ...
     @property
+    def deployment_id(self) -> str | None: ...
+    @property
     def failure_kind(self) -> str | None: ...
+    @property
+    def failure_message(self) -> str | None: ...
     @property
     def gpu_hours(self) -> float | None: ...
     @property
@@ -47,7 +54,7 @@ class Limits:
 
     price: USD per GPU-hour; needed for a budget in USD.
     deadline: the moment; points that have begun by then end.
-    max_failures: so many attempts of this command may fail in one way.
+    max_failures: so many failures of one kind are enough, of those that are not tried again.
     """
 
     budget: Budget = Budget()
@@ -65,7 +72,7 @@ class Limits:
 
         Args:
             gpu_hours: of the whole sweep, those that are blocked now included.
-            failed: the failed rows of this command.
+            failed: the last rows of what failed in this command and is not tried again.
         """
         most, usd = self.budget.gpu_hours, self.budget.usd
         if most is not None and gpu_hours >= most:
@@ -75,15 +82,25 @@ class Limits:
         if self.deadline is not None and now >= self.deadline:
             return Skip.DEADLINE, f"it is after {self.deadline.isoformat(timespec='seconds')} (run.deadline)"
         if self.max_failures is not None:
-            for kind, count in Counter(row.failure_kind for row in failed if _counts(row)).most_common(1):
+            for kind, count in Counter(_failures(failed)).most_common(1):
                 if count >= self.max_failures:
-                    return Skip.FAILURES, f"{count} attempts of this run have failed as {kind} (run.max_failures)"
+                    return Skip.FAILURES, f"{count} failures of this run are {kind} (run.max_failures)"
         return None
 
 
-def _counts(row: Spent) -> bool:
-    kind = KINDS.get(row.failure_kind or "")
-    return row.status in ("failed", "invalid") and kind is not None and kind.policy not in NOT_COUNTED
+def _failures(rows: Iterable[Spent]) -> Iterator[str]:
+    """Yield the kind of each failure that says something of the others."""
+    ends = set()
+    for row in rows:
+        kind, message = row.failure_kind or "", row.failure_message or ""
+        if row.status not in ("failed", "invalid") or kind not in KINDS or KINDS[kind].policy in NOT_COUNTED:
+            continue
+        if message.startswith(ENDED):
+            end = (row.deployment_id, kind, message)
+            if end in ends:
+                continue
+            ends.add(end)
+        yield kind
 
 
 def gpu_hours_of(rows: Iterable[Spent]) -> float:
@@ -101,11 +118,14 @@ def deadline_of(said: str, now: datetime) -> datetime:
     """Return the moment that `run.deadline` means: a time span from now (8h, 90min), or a time of day with a zone.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or there is no such date.
     """
     parts = _DURATION.findall(said)
     if parts and not _DURATION.sub("", said).strip():
-        return now + timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        try:
+            return now + timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        except OverflowError:
+            raise UsageError(f"run.deadline={said} lies beyond the year 9999") from None
     try:
         moment = datetime.fromisoformat(said)
     except ValueError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sweep.failure import KINDS, Policy
-from sweep.retry import Record
+from sweep.retry import NO_OTHER_NODE, NOT_BEGUN, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,45 @@ def avoided(records: Iterable[Record], rules: Quarantine, now: datetime) -> list
     return sorted(found, key=lambda each: each.node)
 
 
-def failed_on(records: Iterable[Record], keys: Collection[tuple[str, int]]) -> set[str]:
-    """Return the nodes where these measurements failed in a node's way last, so that another one is taken."""
-    last = {(record.point_id, record.repeat): record for record in records if record.status != "skipped"}
-    rows = [last[key] for key in keys if key in last]
-    return {node for record in rows if _is_of_a_node(record) for node in _nodes(record)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which nodes deployments avoid, each by what it is to measure.
+
+    quarantined: by all.
+    failed_on: nodes by (point_id, repeat) where it failed last in a node's way, so that another one is taken.
+    without: by (point_id, repeat), how often in a row no node was left for it beside those that were avoided.
+    """
+
+    quarantined: frozenset[str]
+    failed_on: Mapping[tuple[str, int], frozenset[str]]
+    without: Mapping[tuple[str, int], int]
+
+    @classmethod
+    def of(cls, records: Sequence[Record], since: int, rules: Quarantine, now: datetime) -> Choice:
+        """Read it from the rows, those of this command behind `since`: the next one asks the cluster anew."""
+        failed_on: dict[tuple[str, int], frozenset[str]] = {}
+        without: dict[tuple[str, int], int] = {}
+        for number, record in enumerate(records):
+            key = (record.point_id, record.repeat)
+            if record.failure_kind == NO_OTHER_NODE and number >= since:
+                without[key] = without.get(key, 0) + 1
+            elif record.status != "skipped" and record.failure_kind not in NOT_BEGUN:
+                is_old = record.ended_at is not None and record.ended_at + timedelta(seconds=rules.expires_s) <= now
+                failed_on[key] = frozenset(_nodes(record) if _is_of_a_node(record) and not is_old else ())
+                without.pop(key, None)
+        quarantined = frozenset(each.node for each in avoided(records, rules, now))
+        return cls(quarantined=quarantined, failed_on=failed_on, without=without)
+
+    def nodes(self, keys: Sequence[tuple[str, int]]) -> tuple[str, ...]:
+        """Return the nodes that a deployment of these measurements must not take.
+
+        Where none was left, those where they failed are taken again, and then those in quarantine too: where all nodes
+        are, it would keep the sweep from ever going on.
+        """
+        failed_on = self.quarantined.union(*(self.failed_on.get(key, ()) for key in keys))
+        choices = list(dict.fromkeys([failed_on, self.quarantined, frozenset[str]()]))
+        without = max((self.without.get(key, 0) for key in keys), default=0)
+        return tuple(sorted(choices[min(without, len(choices) - 1)]))
 
 
 def _nodes(record: Record) -> Iterator[str]:

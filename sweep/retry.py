@@ -103,11 +103,11 @@ class Redo:
         return cls(said, since, None if said in REDO_WORDS else compile_redo(said))
 
     def wants(self, point: Point, last: Record) -> bool:
-        """Say whether a measurement with this last row is wanted again."""
+        """Say whether a measurement is wanted again; `last` is its last row that no limit of a command left out."""
         if self.said == "all":
             return True
         if self.said == "failed":
-            return last.status == "failed" or (last.status == "skipped" and last.failure_kind not in TRANSIENT_SKIPS)
+            return last.status in ("failed", "skipped")
         if self.said == "invalid":
             return last.status == "invalid"
         assert self.expression is not None
@@ -135,10 +135,17 @@ class History:
     """The rows that count for this backend, in the order of writing.
 
     since: rows from this one on are of this command.
+    written: when those were written, by our clock; a row itself has the clock of its node, which may be wrong.
     """
 
     records: Sequence[Record]
     since: int = 0
+    written: Sequence[datetime] = ()
+
+    def ended_by(self, number: int) -> datetime | None:
+        """Return by when the attempt of a row of this command had ended."""
+        ours = number - self.since
+        return self.written[ours] if 0 <= ours < len(self.written) else self.records[number].ended_at
 
     def by_measurement(self, source: str) -> dict[tuple[str, int], list[tuple[int, Record]]]:
         """Return the rows of each (point_id, repeat) with their numbers."""
@@ -174,7 +181,7 @@ def sort_out(
         for found in rows.values()
         for number, record in found
     )
-    sorting = _Sorting(since=history.since, retry=retry, redo=redo, tried_again=tried_again)
+    sorting = _Sorting(history=history, retry=retry, redo=redo, tried_again=tried_again)
     for repeat in range(1, repeats + 1):
         for point_id, point in points.items():
             found = rows.get((point_id, repeat), [])
@@ -204,7 +211,7 @@ class _Sorting:
     tried_again: how many tries of this command have failed that are tried again.
     """
 
-    since: int
+    history: History
     retry: Retry
     redo: Redo | None
     tried_again: int
@@ -223,7 +230,7 @@ class _Sorting:
             return
         number, last = rows[-1]
         made = [each for each in rows if each[1].status != "skipped"]
-        if last.status == "skipped" and number >= self.since and last.failure_kind in TRANSIENT_SKIPS:
+        if number >= self.history.since and _is_left_out(last):
             self.skipped[key] = str(last.failure_kind), ""
         elif self._is_wanted_again(again.point, rows):
             self.to_do[key] = again
@@ -236,17 +243,21 @@ class _Sorting:
             self.to_do[key] = again
 
     def _is_wanted_again(self, point: Point, rows: Rows) -> bool:
-        """Say whether `run.redo` wants it, and it was not measured since that was asked for."""
+        """Say whether `run.redo` wants it, and it was not measured since that was asked for.
+
+        What an earlier command left out for a limit is as it was before that.
+        """
         if self.redo is None:
             return False
-        before = [record for number, record in rows if number < self.redo.since]
+        before = [record for number, record in rows if number < self.redo.since and not _is_left_out(record)]
         since = [record for number, record in rows if number >= self.redo.since]
         return bool(before) and all(r.status == "skipped" for r in since) and self.redo.wants(point, before[-1])
 
     def _decide_failed(self, again: Attempt, made: Rows) -> None:
         """Decide where the last attempt failed, or has a report that is not to be trusted."""
-        key, last = (again.point_id, again.repeat), made[-1][1]
-        ours = [record for number, record in made if number >= self.since and record.status in ("failed", "invalid")]
+        key, (number, last) = (again.point_id, again.repeat), made[-1]
+        since = self.history.since
+        ours = [record for each, record in made if each >= since and record.status in ("failed", "invalid")]
         tries = sum(record.failure_kind not in NOT_BEGUN for record in ours)
         if (
             not _is_tried_again(last, self.retry, by_next_run=not ours)
@@ -258,9 +269,12 @@ class _Sorting:
             return
         self.failed_before += 1
         self.to_do[key] = again
-        if ours and last.ended_at is not None:
-            seed = last.deployment_id or again.point_id
-            self.due[key] = last.ended_at + self.retry.after(max(1, tries), seed)
+        if ours and (ended := self.history.ended_by(number)) is not None:
+            self.due[key] = ended + self.retry.after(max(1, tries), last.deployment_id or again.point_id)
+
+
+def _is_left_out(record: Record) -> bool:
+    return record.status == "skipped" and record.failure_kind in TRANSIENT_SKIPS
 
 
 def _is_tried_again(record: Record, retry: Retry, *, by_next_run: bool = False) -> bool:

@@ -248,6 +248,27 @@ def test_points_are_measured_again_on_request_and_the_rows_before_stay(tmp_path:
     assert "nothing to do" in again.stderr and len(sweep.load(tmp_path / "smoke", attempts="all")) == 5
 
 
+def test_plan_and_status_show_what_is_left_of_a_redo_that_was_killed(tmp_path: Path) -> None:
+    mine = (SMOKE, f"results_dir={tmp_path}")
+    assert run(*mine).returncode == 0
+    results = Results(tmp_path / "smoke")
+    since = results.begin_redo("all")  # and each point but one has a new row
+    results.append([row | {"attempt": 2} for row in results.rows()][1:])
+    for command, told in (("plan", "1 are to do"), ("status", "3 done, 1 to do")):
+        assert told in run(command, *mine, "run.redo=all").stdout
+    assert results.redo_since("all") == since
+
+
+def test_repeats_that_are_asked_for_no_more_do_not_matter_to_the_exit_code(tmp_path: Path) -> None:
+    mine = (SMOKE, f"results_dir={tmp_path}")
+    assert run(*mine).returncode == 0
+    results = Results(tmp_path / "smoke")
+    failed, *_ = results.rows()
+    results.append([failed | {"repeat": 2, "status": "failed", "failure_kind": "unknown"}])
+    assert run(*mine).returncode == 0
+    assert run(*mine, "run.repeats=2").returncode == 3
+
+
 def test_a_budget_leaves_the_rest_and_a_larger_one_goes_on(tmp_path: Path) -> None:
     mine = ("+experiment=llama70b_kv", f"results_dir={tmp_path}")
     done = run(*mine, "run.budget.gpu_hours=0.2")

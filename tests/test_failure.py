@@ -92,6 +92,8 @@ LITERALS = {
         "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1)",
         "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://huggingface.co/x",
         "Cannot access gated repo for url https://huggingface.co/x.",
+        "Error: Access denied. Model 'x/y' requires approval.",
+        "Error: Local entry not found. Client error '403 Forbidden' for url 'https://huggingface.co/x'",
         "OSError: You are trying to access a gated repo.",
         "huggingface_hub.errors.HfHubHTTPError: Invalid user token.",
         "httpx.HTTPStatusError: Client error '403 Forbidden' for url 'https://huggingface.co/x'",
@@ -99,7 +101,42 @@ LITERALS = {
     "hf_not_found": [
         "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)",
         "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: https://huggingface.co/x",
+        "Error: Model 'x/y' not found.",
+        "Error: Revision not found in model 'x/y'.",
         "OSError: x/y is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+    ],
+    "network": [
+        "the results volume cannot be written: [Errno 5] Input/output error: '/results/s/.probe-p'; a bucket needs",
+        "the results volume cannot be written: [Errno 107] Transport endpoint is not connected: '/results/s'; a bucket",
+        "requests.exceptions.ConnectionError: (MaxRetryError(\"HTTPSConnectionPool(host='huggingface.co', port=443):"
+        ' Max retries exceeded with url: /api/models/x/y (Caused by NameResolutionError("<urllib3.connection.'
+        "HTTPSConnection object at 0x7f>: Failed to resolve 'huggingface.co' ([Errno -3] Temporary failure in name",
+        "requests.exceptions.ConnectionError: ('Connection aborted.', ConnectionResetError(104, 'Connection reset'))",
+        "requests.exceptions.ReadTimeout: (ReadTimeoutError(\"HTTPSConnectionPool(host='huggingface.co', port=443):"
+        " Read timed out. (read timeout=10)\"), '(Request ID: 1)')",
+        "requests.exceptions.ChunkedEncodingError: ('Connection broken: IncompleteRead(1 bytes read, 2 more)',",
+        "requests.exceptions.SSLError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded"
+        " with url: /x (Caused by SSLError(SSLEOFError(8, 'EOF occurred in violation of protocol (_ssl.c:1007)')))",
+        "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: https://huggingface.co/x",
+        "huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/x",
+        "httpx.HTTPStatusError: Server error '504 Gateway Timeout' for url 'https://huggingface.co/x'",
+        "Error: Client error '429 Too Many Requests' for url 'https://huggingface.co/x'",
+        "429 Too Many Requests: you have reached your 'api' rate limit.",
+        "huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate the files on the"
+        " Hub and we cannot find the appropriate snapshot folder for the specified revision on the local disk.",
+        "huggingface_hub.errors.LocalEntryNotFoundError: Got: ConnectError: [Errno 101] Network is unreachable",
+        "Error: Local entry not found. The read operation timed out",
+        "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in",
+        "OSError: Consistency check failed: file should be of size 1000 but has size 10 (model-1-of-2.safetensors).",
+        "RuntimeError: Data processing error: CAS service error : ReqwestMiddleware Error: Request failed after 5",
+        "httpx.ConnectTimeout: timed out",
+        "httpx.ConnectError: [Errno 101] Network is unreachable",
+        "httpx.RemoteProtocolError: peer closed connection without sending complete message body (received 1 bytes,",
+        "http.client.RemoteDisconnected: Remote end closed connection without response",
+        "socket.gaierror: [Errno -2] Name or service not known",
+        "TimeoutError: The read operation timed out",
+        "OSError: [Errno 5] Input/output error: '/weights/model-00001-of-00002.safetensors'",
+        "OSError: [Errno 107] Transport endpoint is not connected: '/results/s'",
     ],
     "requests_lost": ["AssertionError: Benchmark failed", "ValueError: Initial test run failed - Please make sure"],
     "interrupted": [
@@ -141,6 +178,7 @@ HARMLESS = [
     "[11/07/2025-03:14:07] [TRT-LLM] [I] MPI size: 4, MPI local size: 4, aborts on failure",
     "MPI_COMM_WORLD size 4, nothing was killed, and 0 errors",
     '    "error_tokens": 0,',
+    "'[Errno -3] Temporary failure in name resolution' thrown while requesting HEAD https://huggingface.co/x/y/z.json",
     '    raise ValueError(f"Requests failed: {task_errors_str}")',
 ]
 
@@ -213,6 +251,51 @@ def test_what_follows_any_death_does_not_hide_an_error_that_nobody_knows() -> No
     assert classify([NCCL_LEFT, *LITERALS["mpi"]], exit_code=1).kind == "nccl"
     assert classify(["RuntimeError: Executor worker returned error", *LITERALS["mpi"]], exit_code=1).kind == "mpi"
     assert classify(LITERALS["mpi"], exit_code=143).kind == "interrupted"
+
+
+HUB_IS_AWAY = """\
+Traceback (most recent call last):
+socket.gaierror: [Errno -3] Temporary failure in name resolution
+The above exception was the direct cause of the following exception:
+urllib3.exceptions.NameResolutionError: <urllib3.connection.HTTPSConnection object at 0x7f>: Failed to resolve 'hf.co'
+urllib3.exceptions.MaxRetryError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with
+During handling of the above exception, another exception occurred:
+requests.exceptions.ConnectionError: (MaxRetryError("HTTPSConnectionPool(host='huggingface.co', port=443): Max retries")
+The above exception was the direct cause of the following exception:
+huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate the files on the Hub and we
+2026-01-31T12:00:00Z the launcher ended in step 'weights of x/y' with exit code 1
+""".splitlines()
+DIED = "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def test_a_network_that_is_away_is_told_from_what_only_loses_its_connections() -> None:
+    found = classify(
+        HUB_IS_AWAY, exit_code=1, state="BackoffLimitExceeded: Job has reached the specified backoff limit"
+    )
+    assert found.kind == "network" and "LocalEntryNotFoundError: An error happened" in found.message
+    reset = "ConnectionResetError: [Errno 104] Connection reset by peer"
+    assert classify([reset], exit_code=1).kind == "network"
+    assert classify([reset, NCCL_LEFT], exit_code=1).kind == "nccl"
+    assert classify([reset, *LITERALS["mpi"]], exit_code=1).kind == "mpi"
+    for cause, kind in ((OOM, "oom"), (DIED, "unknown"), ("AssertionError: Benchmark failed", "requests_lost")):
+        assert classify([cause, reset, *HUB_IS_AWAY], exit_code=1).kind == kind
+    assert classify([*HUB_IS_AWAY, "huggingface_hub.errors.GatedRepoError: 403 Client Error."]).kind == "hf_auth"
+    assert classify(HUB_IS_AWAY, exit_code=1, state="NodeLost").kind == "node_lost"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "requests.exceptions.ConnectionError: HTTPConnectionPool(host='localhost', port=8000): Max retries exceeded",
+        "httpx.ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate",
+        "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached snapshot folder for the"
+        " specified revision on the local disk and outgoing traffic has been disabled.",
+        "the results volume cannot be written: [Errno 13] Permission denied: '/results/s'; a bucket needs",
+        "TimeoutError: the executor was not ready after 600 s",
+    ],
+)
+def test_what_lasts_is_no_network_that_is_away(line: str) -> None:
+    assert classify([line], exit_code=1).kind == "unknown"
 
 
 def test_faults_of_the_application_are_no_sick_gpu() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sweep.errors import UsageError
-from sweep.limits import Budget, Limits, deadline_of, gpu_hours_of
+from sweep.limits import ENDED, Budget, Limits, deadline_of, gpu_hours_of
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -17,6 +17,8 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 class Row:
     status: str = "ok"
     failure_kind: str | None = None
+    failure_message: str | None = None
+    deployment_id: str | None = "d"
     gpu_hours: float | None = None
     gpus_held: int | None = 4
     bench_s: float | None = None
@@ -48,7 +50,15 @@ def test_failures_are_counted_by_kind_and_only_those_that_say_something_of_the_o
     assert reached(limits, failed=[Row("failed", "oom")] * 9 + [Row("failed", "evicted")] * 9) is None
     assert reached(limits, failed=[Row("failed", "not_reached")] * 9 + [Row("ok")] * 9) is None
     found = reached(limits, failed=[Row("invalid", "invalid_report")] * 3)
-    assert found == ("many_failures", "3 attempts of this run have failed as invalid_report (run.max_failures)")
+    assert found == ("many_failures", "3 failures of this run are invalid_report (run.max_failures)")
+
+
+def test_the_end_of_a_deployment_is_one_failure_however_many_points_it_held() -> None:
+    limits, message = Limits(max_failures=3), f"{ENDED}the results volume cannot be written"
+    ends = [Row("failed", "unknown", message, deployment) for deployment in ("a", "a", "a", "b", "b")]
+    assert reached(limits, failed=ends) is None
+    assert reached(limits, failed=[*ends, Row("failed", "unknown", message, "c")]) is not None
+    assert reached(limits, failed=[Row("failed", "unknown", "ValueError: x", "a")] * 3) is not None
 
 
 def test_what_was_spent_is_what_rows_held_and_of_simulated_ones_what_they_would_hold() -> None:
@@ -66,7 +76,16 @@ def test_a_deadline_can_be_a_time() -> None:
     assert deadline_of("2026-01-31T18:00+01:00", NOW) == datetime(2026, 1, 31, 17, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("said", "why"), [("soon", "time span"), ("8x", "time span"), ("2026-01-31T18:00", "zone")])
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("soon", "time span"),
+        ("8x", "time span"),
+        ("2026-01-31T18:00", "zone"),
+        ("9999999d", "year 9999"),
+        ("9" * 400 + "d", "year 9999"),
+    ],
+)
 def test_what_is_no_deadline_is_refused(said: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         deadline_of(said, NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from sweep.errors import UsageError
 from sweep.failure import KINDS
 from sweep.plan import Outlook, cover
 from sweep.point import Point
-from sweep.quarantine import Quarantine, avoided, failed_on
+from sweep.quarantine import Choice, Quarantine, avoided
 from sweep.retry import NOT_BEGUN_MOST, History, Redo, Retry, sort_out
 from tests.test_matrix import CHECKED, LLAMA, expand
 
@@ -53,8 +54,8 @@ def find(concurrency: int, isl: int = 128, kv_cache_dtype: str = "auto") -> str:
     return found
 
 
-def look(*rows: Row, since: int = 0, now: datetime = NOW, **more: Any) -> Outlook:
-    return sort_out(ALL, History(records=rows, since=since), source="measured", now=now, **more)
+def look(*rows: Row, since: int = 0, now: datetime = NOW, written: Sequence[datetime] = (), **more: Any) -> Outlook:
+    return sort_out(ALL, History(records=rows, since=since, written=written), source="measured", now=now, **more)
 
 
 def to_do(outlook: Outlook) -> dict[str, int]:
@@ -108,6 +109,14 @@ def test_what_is_tried_again_waits_longer_each_time_and_not_for_ever() -> None:
     rows.append(Row(IDS[0], "failed", "nccl", attempt=4))
     assert look(*rows, retry=retry).given_up == {(IDS[0], 1): ("nccl", "failed")}
     assert to_do(look(*rows, since=4, retry=retry))[IDS[0]] == 5  # the next command has tries of its own
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_the_clock_of_a_node_does_not_matter_to_what_was_just_written(hours: int) -> None:
+    wrong = Row(IDS[0], "failed", "nccl", ended_at=NOW + timedelta(hours=hours))
+    right = look(Row(IDS[0], "failed", "nccl"))
+    assert look(wrong, written=[NOW]).due_at == right.due_at
+    assert look(Row(IDS[1]), wrong, since=1, written=[NOW]).due_at == right.due_at
 
 
 def test_points_of_one_lost_deployment_wait_equally_long() -> None:
@@ -223,6 +232,12 @@ def test_what_was_measured_again_is_not_measured_a_third_time() -> None:
     assert IDS[0] not in todo and IDS[1] not in todo and todo[IDS[2]] == 2
 
 
+@pytest.mark.parametrize(("said", "last"), [("failed", ("failed", "oom")), ("invalid", ("invalid", "invalid_report"))])
+def test_what_a_redo_left_out_for_a_limit_is_still_wanted_again(said: str, last: tuple[str, str]) -> None:
+    rows = [Row(IDS[0], *last), *(Row(IDS[0], "skipped", kind, attempt=0) for kind in ("deadline", "budget"))]
+    assert to_do(look(*rows, since=3, redo=Redo.of(said, 3)))[IDS[0]] == 2
+
+
 def test_what_redo_means_is_checked() -> None:
     with pytest.raises(UsageError, match="concurency"):
         Redo.of("concurency > 4", 0)
@@ -245,8 +260,37 @@ def test_a_node_that_failed_often_enough_is_avoided_until_it_measures_well() -> 
 def test_failures_that_are_not_the_node_s_do_not_count() -> None:
     rows = [Row(point_id, "failed", "oom", node="n1") for point_id in IDS]
     assert not avoided(rows, Quarantine(failures=1), NOW)
-    assert failed_on(rows, {(IDS[0], 1)}) == set()
-    assert failed_on([replace(rows[0], failure_kind="nccl")], {(IDS[0], 1)}) == {"n1"}
+    assert choose(*rows, keys=IDS[:1]) == ()
+    assert choose(replace(rows[0], failure_kind="nccl"), keys=IDS[:1]) == ("n1",)
+
+
+def choose(*rows: Row, keys: Sequence[str], since: int = 0, now: datetime = NOW) -> tuple[str, ...]:
+    return Choice.of(rows, since, Quarantine(), now).nodes([(point_id, 1) for point_id in keys])
+
+
+def test_a_deployment_avoids_the_nodes_where_its_own_points_failed_last_also_those_of_a_command_before() -> None:
+    rows = [Row(point_id, "failed", "nccl", node=f"n{n}") for n, point_id in enumerate(IDS[:8])]
+    assert choose(*rows, keys=IDS[2:3]) == ("n2",)
+    assert choose(*rows, keys=IDS[2:4], since=8) == ("n2", "n3")
+    assert choose(*rows, Row(IDS[2], "failed", "not_reached", attempt=2), keys=IDS[2:3]) == ("n2",)
+    assert choose(*rows, Row(IDS[2], "failed", "nccl", attempt=2, node="m"), keys=IDS[2:3]) == ("m",)
+    assert choose(*rows, Row(IDS[2], attempt=2), keys=IDS[2:3]) == ()
+    assert choose(*rows, keys=IDS[2:3], now=NOW + timedelta(days=1)) == ()
+
+
+SICK = [Row(point_id, "failed", "sick_gpu", node="n1") for point_id in IDS[:5]]
+FAILED = Row(IDS[8], "failed", "nccl", node="n2")
+WITHOUT = Row(IDS[8], "failed", "no_other_node")
+
+
+def test_where_no_other_node_is_left_the_quarantine_is_the_last_to_yield_and_only_for_what_is_left_without() -> None:
+    assert choose(*SICK, FAILED, keys=IDS[8:9]) == ("n1", "n2")
+    assert choose(*SICK, FAILED, WITHOUT, keys=IDS[8:10]) == ("n1",)
+    assert choose(*SICK, FAILED, WITHOUT, WITHOUT, keys=IDS[8:10]) == ()
+    assert choose(*SICK, FAILED, WITHOUT, WITHOUT, keys=IDS[9:]) == ("n1",)
+    assert choose(*SICK, WITHOUT, keys=IDS[8:9]) == ()  # nothing but the quarantine was avoided
+    assert choose(*SICK, WITHOUT, keys=IDS[8:9], since=len(SICK) + 1) == ("n1",)  # there may be others by now
+    assert choose(*SICK, WITHOUT, replace(FAILED, node="n1"), keys=IDS[8:9]) == ("n1",)
 
 
 @given(

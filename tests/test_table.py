@@ -381,9 +381,11 @@ def test_history_has_what_resuming_needs(results: Results) -> None:
 
 def test_a_redo_that_was_killed_goes_on_and_another_begins_anew(results: Results) -> None:
     results.append([row(1)])
+    assert results.redo_since("all") is None
     assert results.begin_redo("all") == 1
     results.append([row(2)])
-    assert results.begin_redo("all") == 1
+    assert results.begin_redo("all") == results.redo_since("all") == 1
+    assert results.redo_since("failed") is results.redo_since(None) is None
     assert results.begin_redo("failed") == 2
     results.end_redo()
     assert results.begin_redo("failed") == 2

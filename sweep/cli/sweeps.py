@@ -110,7 +110,7 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
     deployments, submitted = list(job.plan.deployments), 0
     new = deployments[job.plan.adopted :]
     if new:
-        dressed = cluster.dress(cfg, new, job.steering.avoid(attempt for d in new for attempt in d.attempts))
+        dressed = job.steering.dressed(new)
         _expect_ready(cfg, [text for deployment in dressed for text in deployment.objects[:1]])
         deployments[job.plan.adopted :] = dressed
     if cfg.run.detach:
@@ -162,7 +162,7 @@ def plan(arguments: list[str]) -> int:
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results)
+    job = _job(cfg, _expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
     if as_json:
         print(json.dumps(summary.plan_as_data(job.plan)))
     else:
@@ -183,7 +183,7 @@ def render(arguments: list[str]) -> int:
     if folder is None:
         raise UsageError("render where? for example: python -m sweep render +experiment=smoke backend=gke --out DIR")
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results)
+    job = _job(cfg, _expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
     written = cluster.write_manifests(cfg, job.plan, Path(folder))
     print(f"{len(written)} deployments written to {folder}; nothing was asked of a cluster", file=sys.stderr)
     return Exit.OK
@@ -279,7 +279,7 @@ def status(arguments: list[str]) -> int:
     if results.sweep_file.exists() and trouble is None:
         left_there, trouble = _left_on_volume(cfg, results, live, answer_s=5)
         live = [*live, *left_there]
-    job = _job(cfg, _expand(cfg), results, held=live)
+    job = _job(cfg, _expand(cfg), results, held=live, redo_since=results.redo_since(cfg.run.redo))
     frame = results.load() if results.table_dir.is_dir() else None
     summary.print_status(job.plan, frame, holder=results.holder(), folder=results.folder)
     for line in summary.quarantine_lines(job.steering.quarantined()):
@@ -437,6 +437,8 @@ NOT_YET = "not-yet"
 
 
 def _complete(frame: Any, job: _Job) -> bool:
+    """Say whether every measurement that is asked for has its ok row; a table may have more repeats."""
     ids = set(job.plan.points)
-    rows = frame[(frame["source"] == job.source) & frame["point_id"].isin(ids)]
+    asked = (frame["source"] == job.source) & (frame["repeat"] <= job.steering.rules.repeats)
+    rows = frame[asked & frame["point_id"].isin(ids)]
     return bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids

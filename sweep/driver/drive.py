@@ -17,6 +17,7 @@ from sweep.driver.steering import Holding, Steering
 from sweep.driver.work import Member, Work
 from sweep.errors import Interrupted, UsageError
 from sweep.failure import KINDS, Policy
+from sweep.limits import ENDED
 from sweep.plan import Attempt, Deployment
 from sweep.table import Status
 
@@ -160,6 +161,8 @@ class _Drive:
             work.stopped |= {key: why for key, why in step.stop.items() if key in work.left}
         self._drop_stopped()
         self._write_rows(self._skipped(step.skip))
+        if step.word:
+            self.watcher.say(step.word)
         if step.begin:
             again = sum(attempt.number > 1 for d in step.begin for attempt in d.attempts)
             told = f"{sum(len(d.attempts) for d in step.begin)} measurements go on in {len(step.begin)} new deployments"
@@ -356,7 +359,7 @@ class _Drive:
             if key in work.not_to_begin:
                 continue
             why = event.message or "no reason was told"
-            said = failed(key, kind, f"its deployment ended before this point: {why}", event.at)
+            said = failed(key, kind, f"{ENDED}{why}", event.at)
             rows.append(self._row(work, attempt, said))
             if kind in KINDS and KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER):
                 kind = "not_reached"

@@ -6,6 +6,7 @@ rows and from what is live.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from sweep.limits import Limits, gpu_hours_of
 from sweep.matrix import Expansion
 from sweep.plan import Attempt, Deployment, Held, Outlook, Plan
 from sweep.point import Model, Point
-from sweep.quarantine import Avoided, Quarantine
+from sweep.quarantine import Avoided, Choice, Quarantine
 from sweep.retry import History, Redo, Retry
 from sweep.table import Record, Source
 
@@ -63,6 +64,7 @@ class Step:
     skip: the same of attempts that nobody holds.
     waits: whether something is to begin later.
     ask_at: when to ask again, though nothing happens.
+    word: what a user should know of it.
     """
 
     begin: Sequence[Deployment] = ()
@@ -70,6 +72,7 @@ class Step:
     skip: Sequence[tuple[Attempt, str, str]] = ()
     waits: bool = False
     ask_at: datetime | None = None
+    word: str = ""
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class Steering:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     since: int = field(init=False)
     points: Mapping[str, Point] = field(init=False)
+    _written: list[datetime] = field(init=False, default_factory=list)
     _over: tuple[str, str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -103,11 +107,13 @@ class Steering:
 
     def outlook(self) -> Outlook:
         """Return what the rows leave to do."""
+        now = self.clock()
+        self._written = [min(at, now) for at in self._written]  # our clock was set back: else back-offs last as long
         return retry.sort_out(
             self.points,
-            History(records=self.records, since=self.since),
+            History(records=self.records, since=self.since, written=self._written),
             source=self.source,
-            now=self.clock() + self._lookahead(),
+            now=now + self._lookahead(),
             repeats=self.rules.repeats,
             retry=self.rules.retry,
             redo=self.redo,
@@ -116,6 +122,7 @@ class Steering:
     def note(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take note of rows that were written."""
         self.records += [Record.of(row) for row in rows]
+        self._written += [self.clock()] * len(rows)
 
     def step(self, live: Sequence[Holding]) -> Step:
         """Return what is to be done now."""
@@ -134,9 +141,10 @@ class Steering:
         begin = made.deployments[made.adopted :]
         if len(live) >= self.rules.nodes:  # no node is free; and what fails meanwhile can share a start with it
             return Step(stop=stop, skip=skip, waits=bool(begin or outlook.later), ask_at=self._ask_at(outlook))
-        if begin:
-            begin = tuple(self.dress(begin, self.avoid(attempt for d in begin for attempt in d.attempts)))
-        return Step(begin=begin, stop=stop, skip=skip, waits=bool(outlook.later), ask_at=self._ask_at(outlook))
+        begin, word = self._dress(begin)
+        return Step(
+            begin=begin, stop=stop, skip=skip, waits=bool(outlook.later), ask_at=self._ask_at(outlook), word=word
+        )
 
     def stopped(self, live: Sequence[Holding] = ()) -> tuple[str, str] | None:
         """Return (kind, why) of the limit that is reached, or None; what was reached once stays so for this run."""
@@ -145,14 +153,21 @@ class Steering:
         return self._over
 
     def _limit(self, live: Sequence[Holding]) -> tuple[str, str] | None:
-        ours = self.records[self.since :]
         spent = gpu_hours_of(record for record in self.records if record.source == self.source)
         now = self.clock()
         for holding in live:
             if holding.since is not None:
                 spent += holding.gpus_held * max(0.0, (now - holding.since).total_seconds()) / 3600
-        reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=ours)
+        reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=self._failed_for_good())
         return reached or self._canary_failed()
+
+    def _failed_for_good(self) -> list[Record]:
+        """Return the last rows of what failed in this command and is not tried again."""
+        bad = [r for r in self.records[self.since :] if r.source == self.source and r.status in ("failed", "invalid")]
+        if len(bad) < (self.rules.limits.max_failures or math.inf):  # asked often, and seldom so many
+            return []
+        last, given_up = {(r.point_id, r.repeat): r for r in bad}, self.outlook().given_up
+        return [record for key, record in last.items() if key in given_up]
 
     def numbered(self) -> set[tuple[str, int]]:
         """Return the measurements whose last row is ok: asked for again and left out, it stays the last one."""
@@ -168,14 +183,9 @@ class Steering:
         """Return the nodes that are avoided now."""
         return quarantine.avoided(self.records, self.rules.quarantine, self.clock())
 
-    def avoid(self, attempts: Any) -> list[str]:
-        """Return the nodes that a deployment of these attempts must not take."""
-        keys = {(attempt.point_id, attempt.repeat) for attempt in attempts}
-        last = {(record.point_id, record.repeat): record for record in self.records}
-        if any(key in last and last[key].failure_kind == retry.NO_OTHER_NODE for key in keys):
-            return []
-        quarantined = {avoided.node for avoided in self.quarantined()}
-        return sorted(quarantined | quarantine.failed_on(self.records[self.since :], keys))
+    def dressed(self, deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
+        """Return new deployments with what is to be created of them, each avoiding the nodes that are bad for it."""
+        return self._dress(deployments)[0]
 
     @property
     def has_done_all(self) -> bool:
@@ -185,6 +195,17 @@ class Steering:
         return not (outlook.to_do or outlook.later or left)
 
     # --------------------------------------------------------------------------------------------------------- inside
+
+    def _dress(self, deployments: Sequence[Deployment]) -> tuple[tuple[Deployment, ...], str]:
+        """Dress those that avoid the same nodes together: a chart is rendered once for all of them."""
+        choice = Choice.of(self.records, self.since, self.rules.quarantine, self.clock())
+        alike: dict[tuple[str, ...], list[Deployment]] = {}
+        for deployment in deployments:
+            alike.setdefault(choice.nodes([attempt.key[:2] for attempt in deployment.attempts]), []).append(deployment)
+        made = {d.deployment_id: d for avoid, some in alike.items() for d in self.dress(some, avoid)}
+        taken = ", ".join(sorted(choice.quarantined)) if () in alike else ""
+        word = f"no node is left beside those in quarantine, which are taken again: {taken}" if taken else ""
+        return tuple(made[deployment.deployment_id] for deployment in deployments), word
 
     def _plan(self, outlook: Outlook, held: Sequence[Held], busy: int) -> Plan:
         return plan.make(
@@ -234,13 +255,22 @@ class Steering:
         ]
 
     def _has_measured(self) -> bool:
-        return any(record.status == "ok" and record.source == self.source for record in self.records)
+        """Say whether a point that is asked for has its number; where it is measured again, a new one."""
+        return any(
+            record.status == "ok" and record.source == self.source and record.point_id in self.points
+            for record in self._asked_since()
+        )
 
     def _canary_failed(self) -> tuple[str, str] | None:
         """Return why nothing follows the canary, if it has failed for good."""
         if not self.rules.canary or self._has_measured():
             return None
-        given_up = self.outlook().given_up
-        for (point_id, _), (kind, status) in given_up.items():
-            return Skip.CANARY, f"the first point ({point_id}) ended {status} ({kind}), and it is measured alone"
+        tried = {(record.point_id, record.repeat) for record in self._asked_since()}
+        for key, (kind, status) in self.outlook().given_up.items():
+            if key in tried:
+                return Skip.CANARY, f"the first point ({key[0]}) ended {status} ({kind}), and it is measured alone"
         return None
+
+    def _asked_since(self) -> Sequence[Record]:
+        """Return the rows since `run.redo` was asked for, else all."""
+        return self.records if self.redo is None else self.records[self.redo.since :]

@@ -9,8 +9,9 @@ are asked in this order:
     4. the exit code         alone it proves little: Ctrl-C ends with 0, without a report
     5. echoes in the log     what is said after any death, so only where no other error stands beside it
 
-The literal strings are those of TensorRT-LLM 0.16 to 1.4 (source and issues), click, pydantic, huggingface_hub, NCCL,
-Open MPI, Slurm, the CUDA runtime, the kubelet, GKE and Kueue 0.17 to 0.19.
+The literal strings are those of TensorRT-LLM 0.16 to 1.4 (source and issues), click, pydantic, huggingface_hub 0.2x and
+1.x, hf_xet, requests, urllib3, httpx, gcsfuse, NCCL, Open MPI, Slurm, the CUDA runtime, the kubelet, GKE and Kueue 0.17
+to 0.19.
 """
 
 from __future__ import annotations
@@ -62,6 +63,12 @@ class Kind:
 
 
 NO_REPORT, UNKNOWN = "no_report", "unknown"
+
+_AWAY = (
+    r"^(?!.{0,500}(?:\blocalhost\b|\b127\.0\.0\.1\b|\b0\.0\.0\.0\b|CERTIFICATE_VERIFY_FAILED|offline mode"
+    r"|has been disabled|thrown while requesting))"
+)
+"""Begins what is said of a host elsewhere: not of a server that died here, of what lasts, or of what is tried again."""
 
 KINDS: Mapping[str, Kind] = {
     "kv_cache_too_small": Kind(
@@ -135,6 +142,7 @@ KINDS: Mapping[str, Kind] = {
             r"is not a local folder and is not a valid model identifier",
             r"\b(?:Repository|Revision|Entry)NotFoundError\b",
             r"\b404 Client Error\b|Client error '404 ",
+            r"^Error: (?:Repository|Model(?: '.*')?) not found\.|^Error: (?:Revision|File) not found in ",
         ),
     ),
     "hf_auth": Kind(
@@ -142,7 +150,7 @@ KINDS: Mapping[str, Kind] = {
         policy=Policy.STOP_MODEL,
         log=(
             r"[Cc]annot access gated repo",
-            r"\bGatedRepoError\b|trying to access a gated repo",
+            r"\bGatedRepoError\b|trying to access a gated repo|^Error: Access denied\. .* requires approval",
             r"\b40[13] Client Error\b|Client error '40[13] |Invalid user token",
         ),
     ),
@@ -245,6 +253,28 @@ KINDS: Mapping[str, Kind] = {
             r"mpirun noticed that process",  # tells rank, node and signal
             r"MPI_ABORT was invoked",
             r"Primary job\s+terminated normally, but|mpirun detected that one or more processes",
+        ),
+    ),
+    "network": Kind(  # after nccl and mpi: ranks lose their connections too, to one that has died
+        meaning="Hugging Face or the results volume did not answer, or too slowly",
+        policy=Policy.RETRY_LATER,
+        # Of gcsfuse: EIO where Cloud Storage answers otherwise than with 401, 403 or 404 (its error_mapping.go),
+        # ENOTCONN where it has died. The others are of file systems on a network.
+        hints=(r"results volume cannot be written: \[Errno (?:4|5|11|107|110|112|113|116|125)\]",),
+        echoes=(
+            rf"{_AWAY}(?:(?:\w+\.)*LocalEntryNotFoundError: |Error: Local entry not found\.)",
+            rf"{_AWAY}OSError: We couldn't connect to '",  # of transformers
+            rf"{_AWAY}.{{0,200}}\b(?:408|429|5\d\d) (?:Client|Server) Error\b",
+            rf"{_AWAY}.{{0,200}}\b(?:Client|Server) error '(?:408|429|5\d\d) ",
+            rf"{_AWAY}.{{0,200}}\b(?:429 Too Many Requests|Consistency check failed: file should be of size)\b",
+            rf"{_AWAY}RuntimeError: Data processing error: .{{0,200}}\b(?:CAS|[Rr]eqwest|[Rr]equest)",  # hf_xet
+            rf"{_AWAY}.{{0,200}}(?:Temporary failure in name resolution|Name or service not known|Failed to resolve ')",
+            rf"{_AWAY}(?:httpx|httpcore|h11\._util|http\.client|ssl|socket|(?:requests|urllib3)\.exceptions)\."
+            r"(?:Connect|Read|Write|Pool|Proxy|Network|SSL|Protocol|RemoteProtocol|RemoteDisc|ChunkedEnc|IncompleteRead"
+            r"|MaxRetry|NewConnection|NameResolution|Timeout|timeout)",
+            rf"{_AWAY}(?:Connection\w{{0,20}}|Timeout|OS)Error: .{{0,200}}"
+            r"(?:timed out|[Cc]onnection (?:refused|reset|aborted)|unreachable|No route to host)",
+            r"^OSError: \[Errno (?:5|107|110|116)\] |\bTransport endpoint is not connected|\bStale file handle",
         ),
     ),
     NO_REPORT: Kind(

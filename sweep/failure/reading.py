@@ -190,6 +190,7 @@ _WORDS = (
         "Watchdog",
         "MPI_ABORT",
     ),
+    *("imeout", "imed out", "Too Many", "Disconnect", "IncompleteRead", "not connected", "Stale file"),
     *("terminated normally", "mpirun", "egmentation", "core dumped", "terminate called", "Aborted", "Assertion"),
 )
 """A line is only looked at if it has one of these in it."""
@@ -202,6 +203,19 @@ _KNOWN = (
     *("Xid", "ncorrectable", "GPU is lost", "off the bus", "requires reset", "CUDA-capable", "system not yet"),
     *("No space", "quota", "Hang", "slurmstepd", "eyboard", "NCCL", "nccl", "Watchdog", "Requests failed"),
     *("Benchmark failed", "Initial test", "mpirun", "MPI_ABORT", "terminated normally"),
+    *("LocalEntry", "Local entry", "Access denied", "Server ", "Too Many", "Consistency", "couldn't connect"),
+    *(
+        "Data processing",
+        "name resolution",
+        "service not known",
+        "resolve '",
+        "httpx.",
+        "httpcore.",
+        "h11.",
+        "http.client",
+    ),
+    *("ssl.", "socket.", "requests.exc", "urllib3.exc", "timed out", "onnection ", "unreachable", "route to host"),
+    *("Errno ", "not connected", "Stale file"),
 )
 """A line of _WORDS is only searched for kinds if it has one of these: for logs with millions of errors."""
 

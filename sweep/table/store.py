@@ -69,6 +69,7 @@ class Record(NamedTuple):
     db_version: str | None
     predicted_as: str | None
     failure_kind: str | None
+    failure_message: str | None
     node: str | None
     deployment_id: str | None
     ended_at: datetime | None
@@ -159,20 +160,26 @@ class Results:
         Raises:
             UsageError: the folder cannot be written.
         """
+        if (begun := self.redo_since(said)) is not None:
+            return begun
         rows = len(self.history())
         if said is None:
             self.end_redo()
             return rows
-        if self._redo_file.exists():
-            with telling("read", self._redo_file), contextlib.suppress(ValueError, KeyError, TypeError):
-                begun = json.loads(self._redo_file.read_text())
-                if begun["said"] == said:
-                    return int(begun["rows"])
         with telling("write", self._redo_file):
             made = self._temporary(self.folder)
             made.write_text(json.dumps({"said": said, "rows": rows}))
             os.replace(made, self._redo_file)
         return rows
+
+    def redo_since(self, said: str | None) -> int | None:
+        """Return how many rows there were when this `run.redo` began; None where it has not, or has ended."""
+        if said is None or not self._redo_file.exists():
+            return None
+        with telling("read", self._redo_file), contextlib.suppress(ValueError, KeyError, TypeError):
+            begun = json.loads(self._redo_file.read_text())
+            return int(begun["rows"]) if begun["said"] == said else None
+        return None
 
     def end_redo(self) -> None:
         """Take note that all was measured again."""
