@@ -109,7 +109,8 @@ def compare(
         alpha: chance of calling equal sweeps different.
 
     Raises:
-        UsageError: a column is missing, or one of a and b has both measured and simulated rows.
+        UsageError: a column is missing, the metric is no number, or one of a and b has both measured and simulated
+            rows.
 
     Example:
         >>> import pandas
@@ -169,8 +170,8 @@ def compare(
 def _check(
     a: pd.DataFrame, b: pd.DataFrame, metric: str, noise: float | None, allow: Collection[str], alpha: float
 ) -> None:
-    of.expect(a, (metric,))
-    of.expect(b, (metric,))
+    of.numbers(a, metric)
+    of.numbers(b, metric)
     if noise is not None and not 0 <= noise < 1:
         raise UsageError(f"noise must be a share from 0 to 1, such as 0.02 for 2 %, not {noise!r}")
     if not 0 < alpha < 1:

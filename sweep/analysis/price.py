@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from sweep.analysis import rows as of
@@ -50,8 +51,10 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
     of.expect(df, ("output_tput_tps", "total_tput_tps"))
     if not {"gpus_held", "gpus_used"} & set(df.columns):
         of.expect(df, ("gpus_held",))
-    if price_per_gpu_hour is not None and not (
-        isinstance(price_per_gpu_hour, (int, float)) and 0 < price_per_gpu_hour < math.inf
+    if price_per_gpu_hour is not None and (
+        isinstance(price_per_gpu_hour, bool)
+        or not isinstance(price_per_gpu_hour, Real)
+        or not 0 < price_per_gpu_hour < math.inf
     ):
         raise UsageError(f"price_per_gpu_hour must be a positive number of USD, not {price_per_gpu_hour!r}")
 

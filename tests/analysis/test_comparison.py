@@ -251,6 +251,7 @@ def test_two_predictions_differ_exactly() -> None:
     ("options", "said"),
     [
         ({"metric": "output_tput"}, 'no column output_tput; did you mean "output_tput_per_gpu"'),
+        ({"metric": "model"}, "the column model holds no numbers"),
         ({"noise": 2}, "noise must be a share"),
         ({"alpha": 0}, "alpha must be a share"),
         ({"allow": ["driver"]}, 'did you mean "driver_version"'),
