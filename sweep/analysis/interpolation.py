@@ -58,7 +58,9 @@ def interpolate(
     ((x, values),) = at.items()
     keys = of.group_columns(df, by)
     if x == y or x in keys:
-        raise UsageError(f"at={{{x!r}: ...}} asks for {x} where it is {'what is asked' if x == y else 'a group'} itself")
+        raise UsageError(
+            f"at={{{x!r}: ...}} asks for {x} where it is {'what is asked' if x == y else 'a group'} itself"
+        )
     try:
         wanted = np.atleast_1d(np.asarray(values, dtype="float64"))
     except (TypeError, ValueError):
