@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from sweep.analysis import rows as of
@@ -76,4 +75,7 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
 
 
 def _is_price(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+    import numpy as np
+
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
