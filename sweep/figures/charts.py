@@ -36,7 +36,10 @@ DECADES = (
 )
 """Ticks of a logarithmic axis: left to itself it draws nine lines for each decade."""
 
-POWERS = f"unlimited_at > 0 ? [unlimited_at, {_POWERS}] : [{_POWERS}]"
+POWERS = (
+    f"domain('x')[0] == domain('x')[1] ? [domain('x')[0]] : unlimited_at > 0 ? [unlimited_at, {_POWERS}] : [{_POWERS}]"
+)
+"""Ticks of concurrency. Where all rows have the same one, every value lies in the middle, and only this one is it."""
 
 Size = tuple[str, str]
 """Width and height of what a chart draws in, as expressions of Vega."""

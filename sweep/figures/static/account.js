@@ -147,7 +147,7 @@ function showHours() {
         ` Simulated rows held no GPU. Measuring them would take about ${number(predicted)} GPU-hours of bench alone, start-up not counted.`,
       ),
     );
-  fill("hours-list", ...shown);
+  fill("hours-list", ...(shown.length ? shown : [make("p", { class: "note" }, "No GPU was held for any row.")]));
 }
 
 /* ------------------------------------------------------------------------------------------------------ provenance */
@@ -186,7 +186,7 @@ function showOrigin() {
         make("span", { class: "note" }, "Points that have their row are not measured again."),
       ),
     );
-  fill("origin-list", facts);
+  fill("origin-list", table.count ? facts : make("p", { class: "note" }, "There is no row yet."));
 }
 
 async function copy(words, button) {
