@@ -169,6 +169,10 @@ def test_all_gpu_hours_are_told_once(night: Results) -> None:
     lost = attempts.loc[attempts.status.ne("ok"), "gpu_hours"].sum()
     assert sum(of["parts"]["no number"] for of in told["layouts"]) == pytest.approx(lost)
     assert told["cost_usd"] == pytest.approx(attempts.cost_usd.sum())
+    assert told["priced"] == pytest.approx(told["total"])
+    attempts.loc[attempts.index % 2 == 0, "cost_usd"] = None
+    half = account.hours(attempts)
+    assert half["priced"] == pytest.approx(attempts.gpu_hours[attempts.index % 2 == 1].sum())
     assert told["repeated"] == len(attempts) - len(night.load()) > 0
 
 
