@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from sweep.backends import access
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.kubernetes import Cluster
-from sweep.errors import ClusterError
+from sweep.errors import ClusterError, UsageError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOG, PODS = "/api/v1/namespaces/default/pods/p/log", "/api/v1/namespaces/default/pods"
@@ -46,8 +50,8 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     ) -> None:
         async def main() -> None:
             app = web.Application()
-            app.router.add_get(path, handler)
-            runner = web.AppRunner(app)
+            app.router.add_route("*", path, handler)
+            runner = web.AppRunner(app, shutdown_timeout=0.1)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
@@ -136,13 +140,17 @@ def test_what_is_said_in_place_of_a_log_is_no_log(serve: Callable[..., None]) ->
 
 
 def plugin(folder: Path, fails: str) -> dict[str, object]:
-    """Return the user of a plugin that counts its calls and fails in those whose number `fails` matches."""
+    """Return the user of a plugin that counts its calls and fails in those whose number `fails` matches.
+
+    `{folder}/hangs` makes it, and a child of it, sleep; what they are is written to {folder}/asleep.
+    """
     told = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "token-$n"}}
     script = folder / "plugin.sh"
     script.write_text(
         "#!/usr/bin/env bash\n"
         f"n=$(($(cat {folder}/calls 2>/dev/null || echo 0) + 1)); echo $n >{folder}/calls\n"
-        f"case $n in {fails}) exit 1 ;; esac\n"
+        f"if [[ -e {folder}/hangs ]]; then sleep 1000 & echo $! $$ >{folder}/asleep; wait; fi\n"
+        f"case $n in {fails}) echo 'ERROR: no way to the token server' >&2; exit 1 ;; esac\n"
         f"echo '{json.dumps(told)}' | sed \"s/[$]n/$n/\"\n"
     )
     script.chmod(0o755)
@@ -249,3 +257,117 @@ def test_a_name_that_cannot_be_resolved_for_a_while_costs_only_time(
         monkeypatch.undo()
 
     serve(PODS, handler, scenario, name="api.example")
+
+
+# ---------------------------------------------------------------------------------------------------------- credentials
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_plugin_that_hangs_is_ended_and_named(
+    serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        (tmp_path / "hangs").touch()
+        monkeypatch.setattr(access, "PLUGIN_S", 0.5)
+        async with asyncio.timeout(20):
+            with pytest.raises(ClusterError, match=r"plugin\.sh did not answer within 0\.5 s") as told:
+                await cluster.request("GET", PODS, patience_s=0)
+            assert told.value.is_passing
+            with pytest.raises(UsageError, match=r"kubectl context x .*plugin\.sh did not answer within 0\.5 s"):
+                await Cluster.connect()
+        assert not any(is_running(int(pid)) for pid in (tmp_path / "asleep").read_text().split())
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_all_who_need_credentials_wait_for_one_plugin(
+    serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        (tmp_path / "hangs").touch()
+        monkeypatch.setattr(access, "PLUGIN_S", 1.0)
+        requests = [cluster.request("GET", PODS, patience_s=0) for _ in range(20)]
+        async with asyncio.timeout(15):
+            told = await asyncio.gather(*requests, return_exceptions=True)
+        assert all("did not answer" in str(error) for error in told)
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_plugin_that_is_not_waited_for_any_more_is_ended(serve: Callable[..., None], tmp_path: Path) -> None:
+    handler, _ = logs_of(lambda count, follow: [])
+
+    async def scenario(cluster: Cluster) -> None:
+        (tmp_path / "hangs").touch()
+        connecting = asyncio.create_task(Cluster.connect())
+        async with asyncio.timeout(20):
+            while not (tmp_path / "asleep").exists() or not (tmp_path / "asleep").read_text():
+                await asyncio.sleep(0.05)
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+        assert not any(is_running(int(pid)) for pid in (tmp_path / "asleep").read_text().split())
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_plugin_may_give_a_certificate(serve: Callable[..., None], tmp_path: Path) -> None:
+    """It is used as a certificate: what is none is told by TLS, before anything is sent."""
+    user = plugin(tmp_path, "99")
+    script = tmp_path / "plugin.sh"
+    status = {"clientCertificateData": "none", "clientKeyData": "none"}
+    script.write_text(f"#!/usr/bin/env bash\necho '{json.dumps({'status': status})}'\n")
+    config = {
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "x", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    said = command(tmp_path)
+    assert said.returncode == 2 and "kubectl context x cannot be used: [SSL]" in said.stderr
+
+
+def command(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks a cluster, with the kubeconfig of a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "sweep", "gc", "--owner", "nobody", "backend=gke", f"results_dir={folder}"],
+        env=os.environ | {"KUBECONFIG": str(folder / "kubeconfig")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_of_a_plugin_that_fails_one_sentence_is_seen(tmp_path: Path) -> None:
+    config = {
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "x", "user": plugin(tmp_path, "*")}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    said = command(tmp_path)
+    (line,) = said.stderr.splitlines()
+    assert said.returncode == 2 and line.startswith("sweep: kubectl context x ")
+    assert line.endswith("plugin.sh ended with exit code 1: ERROR: no way to the token server")
+
+
+@pytest.mark.parametrize("text", ["", "{", "clusters: [", "[]", "contexts: 3"])
+def test_a_kubeconfig_that_is_half_written_is_told_in_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    said = command(tmp_path)
+    (line,) = said.stderr.splitlines()
+    assert said.returncode == 2 and "context cannot be used" in line

@@ -87,6 +87,7 @@ class Cluster:
         self.ahead_s: float | None = None
         self._access = access
         self._renewing = asyncio.Lock()
+        self._not_renewed: ClusterError | None = None
         self._refusals = 0
         connector = aiohttp.TCPConnector(limit=0, ssl=access.tls)  # each followed log holds a connection
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18)
@@ -96,7 +97,7 @@ class Cluster:
         """Return the cluster of a kubectl context, by default the current one, or the one that this pod runs in.
 
         Raises:
-            UsageError: there is no such context, or its plugin gives no token.
+            UsageError: there is no such context, or its plugin gives no credentials.
         """
         access = await Access.load(context)
         return cls(access, namespace or access.namespace)
@@ -140,7 +141,7 @@ class Cluster:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 refused = ClusterError(f"{self._access.host} does not answer: {_said(error)}")
                 pause = pauses.next()
-            except ClusterError as error:  # no new token
+            except ClusterError as error:  # no new credentials
                 refused, pause = error, pauses.next()
             else:
                 if answer.status < 300:
@@ -306,13 +307,17 @@ class Cluster:
         Raises:
             ClusterError: the plugin gives none now, which may pass.
         """
-        before = self._access
+        before, not_renewed = self._access, self._not_renewed
         async with self._renewing:
-            if self._access is before:  # else another request has done it
-                try:
-                    self._access = await Access.load(before.context)
-                except UsageError as error:
-                    raise ClusterError(f"no new credentials: {error}") from error
+            if self._access is not before:  # another request has done it
+                return
+            if self._not_renewed is not None and self._not_renewed is not not_renewed:  # or has just tried in vain
+                raise ClusterError(str(self._not_renewed), self._not_renewed.status)
+            try:
+                self._access = await Access.load(before.context)
+            except UsageError as error:
+                self._not_renewed = ClusterError(f"no new credentials: {error}")
+                raise self._not_renewed from error
 
 
 async def _lines(content: aiohttp.StreamReader, longest: int) -> AsyncIterator[bytes | None]:
