@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -371,3 +372,49 @@ def test_a_kubeconfig_that_is_half_written_is_told_in_one_sentence(text: str, tm
     said = command(tmp_path)
     (line,) = said.stderr.splitlines()
     assert said.returncode == 2 and "context cannot be used" in line
+
+
+def test_another_current_context_moves_nothing(serve: Callable[..., None], tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.headers["Authorization"])
+        if asked[-1] == "Bearer token-1":
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response({"items": []})
+
+    async def scenario(cluster: Cluster) -> None:
+        config = json.loads((tmp_path / "kubeconfig").read_text())
+        config["clusters"].append({"name": "prod", "cluster": {"server": "http://127.0.0.1:9"}})
+        config["contexts"].append({"name": "prod", "context": {"cluster": "prod", "user": "x"}})
+        config["current-context"] = "prod"
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        assert await cluster.request("GET", PODS, patience_s=0) == {"items": []}
+        assert asked == ["Bearer token-1", "Bearer token-2"]
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_context_that_comes_to_mean_another_server_is_not_followed(
+    serve: Callable[..., None], tmp_path: Path
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if "watch" not in request.query and request.path == PODS and "labelSelector" in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        changes = cluster.watch(PODS, "a=b")
+        assert (await anext(changes)).listed == ()
+        config = json.loads((tmp_path / "kubeconfig").read_text())
+        before = config["clusters"][0]["cluster"]["server"]
+        config["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:9"
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        said = f"kubectl context x was {re.escape(before)} .* and is http://127.0.0.1:9 now"
+        async with asyncio.timeout(20):
+            for asking in (cluster.request("GET", PODS), anext(changes)):
+                with pytest.raises(ClusterError, match=said) as told:
+                    await asking
+                assert not told.value.is_passing
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))

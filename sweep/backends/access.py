@@ -28,7 +28,10 @@ MOST_SAID = 240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How to talk to an API server, as kubernetes.aio read it."""
+    """How to talk to an API server, as kubernetes.aio read it.
+
+    context: by its name, also where the current one was asked for; None in a pod.
+    """
 
     context: str | None
     host: str
@@ -66,10 +69,10 @@ class Access:
                     merged, active_context=context, config_base_path=None
                 )
                 chosen = loader.current_context
-                namespace = chosen["context"].get("namespace")
+                context, namespace = chosen["name"], chosen["context"].get("namespace")
                 user = loader._user  # kubernetes.aio.config.refresh_token reads it there too
                 if user is not None and "exec" in user:
-                    expires = await _take_from_plugin(user.value, f"kubectl context {chosen['name']}")
+                    expires = await _take_from_plugin(user.value, f"kubectl context {context}")
                 await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
             tls = RESTClientObject(configuration).ssl_context
         except (config.ConfigException, yaml.YAMLError, OSError, LookupError, *HALF_WRITTEN) as error:

@@ -157,8 +157,8 @@ class Cluster:
                     else:
                         renewed = True
                         continue
-                elif not refused.is_passing:
-                    raise refused
+            if not refused.is_passing:
+                raise refused
             if time.monotonic() + pause > until:
                 raise refused
             if trouble is not None:
@@ -305,7 +305,8 @@ class Cluster:
         """Read the credentials anew: tokens of GKE end after an hour.
 
         Raises:
-            ClusterError: the plugin gives none now, which may pass.
+            ClusterError: the plugin gives none now, which may pass; or the context means another server now, which may
+                be another cluster: what it says of our Jobs would be wrong.
         """
         before, not_renewed = self._access, self._not_renewed
         async with self._renewing:
@@ -314,10 +315,18 @@ class Cluster:
             if self._not_renewed is not None and self._not_renewed is not not_renewed:  # or has just tried in vain
                 raise ClusterError(str(self._not_renewed), self._not_renewed.status)
             try:
-                self._access = await Access.load(before.context)
+                found = await Access.load(before.context)
             except UsageError as error:
                 self._not_renewed = ClusterError(f"no new credentials: {error}")
                 raise self._not_renewed from error
+            if found.host != before.host:
+                self._not_renewed = ClusterError(
+                    f"kubectl context {before.context} was {before.host} when this began and is {found.host} now; it is"
+                    " not followed there: end this, and go on with the same command if it is the same cluster",
+                    status=-1,
+                )
+                raise self._not_renewed
+            self._access = found
 
 
 async def _lines(content: aiohttp.StreamReader, longest: int) -> AsyncIterator[bytes | None]:
