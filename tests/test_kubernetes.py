@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from aiohttp import web
 
 from sweep.backends import access
 from sweep.backends.gke.podlog import PodLog
-from sweep.backends.kubernetes import Cluster
+from sweep.backends.kubernetes import Cluster, Pauses
 from sweep.errors import ClusterError, UsageError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -418,3 +419,33 @@ def test_a_context_that_comes_to_mean_another_server_is_not_followed(
                 assert not told.value.is_passing
 
     serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+# ------------------------------------------------------------------------------------------- servers that ask for much
+
+
+def test_what_a_server_asks_for_has_a_limit() -> None:
+    assert Pauses().next("30") == 30
+    assert Pauses().next("3600") == 60
+    assert Pauses().next("Wed, 21 Oct 2026 07:28:00 GMT") < 1
+
+
+def test_a_watch_that_is_only_told_of_errors_asks_less_and_less(serve: Callable[..., None]) -> None:
+    asked: list[float] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        asked.append(time.monotonic())
+        told = {"type": "ERROR", "object": {"code": 500, "message": "no", "metadata": {}}}
+        return web.Response(text=json.dumps(told) + "\n")
+
+    async def scenario(cluster: Cluster) -> None:
+        changes = cluster.watch(PODS, "a=b")
+        assert (await anext(changes)).listed == ()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4):
+                await anext(changes)
+        assert 3 <= len(asked) <= 7
+
+    serve(PODS, handler, scenario)

@@ -27,6 +27,8 @@ REQUEST_S = 30
 PATIENCE_S = 60.0
 """For how long a request is tried again when the server does not answer, is too busy or fails."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+LONGEST_ASKED_S = 60.0
+"""The longest pause that a server is granted: it may be well again long before, and a watch would see nothing."""
 WATCH_S = 290
 """A watch is ended by the server after so long, and goes on where it was."""
 SILENCE_S = 150
@@ -185,10 +187,10 @@ class Cluster:
                 yield Change(listed=tuple(listed["items"]), version=version_of(listed))
             try:
                 async for kind, told in self._watch_from(path, selector, version):
-                    pauses = Pauses()
                     if kind == "ERROR":
                         version = None if told.get("code") == 410 else version
                         break
+                    pauses = Pauses()
                     version = told["metadata"]["resourceVersion"]
                     told["metadata"].pop("managedFields", None)  # a third of what is kept of an object, and of no use
                     if kind != "BOOKMARK":
@@ -356,11 +358,11 @@ class Pauses:
     tries: int = 0
 
     def next(self, asked_for: str | None = None) -> float:
-        """Return how long to wait now, at least what the server asked for."""
+        """Return how long to wait now, at least what the server asked for where that is not too long."""
         longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**self.tries)
         self.tries = min(self.tries + 1, 20)
         wanted = float(asked_for) if asked_for and asked_for.isdecimal() else 0.0
-        return max(wanted, longest * random.uniform(0.5, 1))
+        return max(min(wanted, LONGEST_ASKED_S), longest * random.uniform(0.5, 1))
 
 
 def _refused(method: str, path: str, status: int, text: bytes) -> ClusterError:
