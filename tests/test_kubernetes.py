@@ -449,3 +449,41 @@ def test_a_watch_that_is_only_told_of_errors_asks_less_and_less(serve: Callable[
         assert 3 <= len(asked) <= 7
 
     serve(PODS, handler, scenario)
+
+
+# ------------------------------------------------------------------------------------- what is no Kubernetes API at all
+
+
+def page(status: int) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text="<html>Sign in</html>", content_type="text/html", status=status)
+
+    return handler
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_a_page_in_place_of_an_answer_is_told_as_one(serve: Callable[..., None], status: int) -> None:
+    said = rf"http://127\.0\.0\.1:\d+ is no Kubernetes API: .*text/html.*HTTP {status}.*login page"
+
+    async def scenario(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match=said) as told:
+            await cluster.request("GET", PODS, patience_s=0)
+        assert told.value.is_passing
+        with pytest.raises(ClusterError, match=said) as told:
+            [each async for each in cluster.log_lines("p", "bench", follow=False)]
+        assert told.value.is_passing
+
+    serve("/{path:.*}", page(status), scenario)
+
+
+@pytest.mark.parametrize("text", ["ok", "", "[]"])
+def test_an_answer_that_is_no_object_is_told(serve: Callable[..., None], text: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    async def scenario(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match="is no Kubernetes API") as told:
+            await cluster.request("GET", PODS, patience_s=0)
+        assert told.value.is_passing
+
+    serve(PODS, handler, scenario)

@@ -39,6 +39,8 @@ LONGEST_LINE_BYTES, LONGEST_OBJECT_BYTES = 2**18, 2**24
 RENEW_BEFORE = timedelta(seconds=60)
 MOST_REFUSALS = 3
 """So often in a row credentials that were just read may be refused; then they are wrong."""
+WEB_PAGE = "text/html"
+"""What no Kubernetes API answers with: it is of something in between, and so is its HTTP status."""
 
 log = logging.getLogger(__name__)
 
@@ -146,10 +148,9 @@ class Cluster:
             except ClusterError as error:  # no new credentials
                 refused, pause = error, pauses.next()
             else:
-                if answer.status < 300:
-                    found: dict[str, Any] = json.loads(text) if text else {}
+                if answer.status < 300 and (found := _object(text)) is not None:
                     return found
-                refused = _refused(method, path, answer.status, text)
+                refused = self._refused(method, path, answer, text)
                 pause = pauses.next(answer.headers.get("Retry-After"))
                 if answer.status == 401 and not renewed:
                     try:
@@ -216,7 +217,7 @@ class Cluster:
             if answer.status == 410:
                 yield "ERROR", {"code": 410}
             elif answer.status >= 300:
-                raise _refused("watch", path, answer.status, await answer.read())
+                raise self._refused("watch", path, answer, await answer.read())
             else:
                 async for line in _lines(answer.content, LONGEST_OBJECT_BYTES):
                     if line is None:  # it is told again in the list
@@ -249,7 +250,7 @@ class Cluster:
         try:
             async with self._stream(path, params, timeout) as answer:
                 if answer.status >= 300:
-                    raise _refused("read the log of", pod, answer.status, await answer.read())
+                    raise self._refused("read the log of", pod, answer, await answer.read())
                 async for raw in _lines(answer.content, LONGEST_LINE_BYTES):
                     if raw is not None and (found := _LOG_LINE.match(raw.decode("utf-8", "replace"))):
                         yield LogLine(time=found[1], text=found[2])
@@ -263,6 +264,8 @@ class Cluster:
         """Open an answer that may be left before its end; its connection is dropped then, without TLS's farewell."""
         async with await self._send("GET", path, params, None, timeout) as answer:
             try:
+                if answer.content_type == WEB_PAGE:
+                    raise self._refused("GET", path, answer, b"")
                 if answer.status != 401:
                     self._refusals = 0
                 elif self._refusals < MOST_REFUSALS:
@@ -330,6 +333,19 @@ class Cluster:
                 raise self._not_renewed
             self._access = found
 
+    def _refused(self, asked: str, of: str, answer: aiohttp.ClientResponse, text: bytes) -> ClusterError:
+        """Return the error of an answer that is not what was asked for."""
+        if answer.content_type == WEB_PAGE or answer.status < 300:
+            return ClusterError(
+                f"{self._access.host} is no Kubernetes API: it answers with {answer.content_type} (HTTP"
+                f" {answer.status}); a proxy or a login page is likely to be in between"
+            )
+        try:
+            message = str(json.loads(text)["message"])
+        except (ValueError, KeyError, TypeError):
+            message = text.decode("utf-8", "replace")[:300] or f"{asked} {of}"
+        return ClusterError(f"{message} (HTTP {answer.status})", answer.status)
+
 
 async def _lines(content: aiohttp.StreamReader, longest: int) -> AsyncIterator[bytes | None]:
     """Tell the lines of a stream, and None for one that is too long; aiohttp's own reader would end there."""
@@ -365,13 +381,12 @@ class Pauses:
         return max(min(wanted, LONGEST_ASKED_S), longest * random.uniform(0.5, 1))
 
 
-def _refused(method: str, path: str, status: int, text: bytes) -> ClusterError:
+def _object(text: bytes) -> dict[str, Any] | None:
     try:
         said = json.loads(text)
-        message = str(said["message"])
-    except (ValueError, KeyError, TypeError):
-        message = text.decode("utf-8", "replace")[:300] or f"{method} {path}"
-    return ClusterError(f"{message} (HTTP {status})", status)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _ahead_s(date: str | None) -> float | None:
