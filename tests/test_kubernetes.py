@@ -11,15 +11,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from sweep.backends import access
+from sweep import plan
+from sweep.backends import Ended, Event, Lost, Waiting, access
+from sweep.backends.gke import Gke
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.kubernetes import Cluster, Pauses
+from sweep.config import GkeBackend
 from sweep.errors import ClusterError, UsageError
+from sweep.matrix import expand
+from tests.test_matrix import CHECKED, LLAMA
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOG, PODS = "/api/v1/namespaces/default/pods/p/log", "/api/v1/namespaces/default/pods"
@@ -487,3 +494,118 @@ def test_an_answer_that_is_no_object_is_told(serve: Callable[..., None], text: s
         assert told.value.is_passing
 
     serve(PODS, handler, scenario)
+
+
+# -------------------------------------------------------------------------------- a Job that may exist is not forgotten
+
+(DEPLOYMENT,) = plan.make(
+    [(LLAMA, expand({"grid": {"concurrency": [1, 2]}}, CHECKED | {"model": LLAMA.id}, LLAMA))], sweep_id="s", nodes=1
+).deployments
+NAME = plan.job_name(DEPLOYMENT.deployment_id)
+
+
+def job_of(contents: str, **status: Any) -> dict[str, Any]:
+    meta = {"name": NAME, "uid": "1", "resourceVersion": "5", "annotations": {"trtllm-bench.sweep/spec-hash": contents}}
+    return {"metadata": meta, "spec": {"template": {"spec": {}}}, "status": status}
+
+
+ADOPTED = replace(DEPLOYMENT, exists=True)
+CREATED = replace(DEPLOYMENT, objects=(json.dumps(job_of("a")), json.dumps({"metadata": {"name": NAME}})))
+
+
+def cluster_with(there: list[dict[str, Any]], refuses: Callable[[str, str], bool] = lambda *_: False) -> Handler:
+    """Return the handler of a cluster with these Jobs, without pods and without Kueue."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if refuses(request.method, request.path):
+            return web.json_response({"message": "you may not"}, status=403)
+        if "watch" in request.query:
+            await asyncio.sleep(60)
+        if request.path.endswith(("/jobs", "/pods")) and request.method == "GET":
+            items = there if request.path.endswith("/jobs") else []
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": items})
+        if request.path.endswith(f"/jobs/{NAME}") and there:
+            return web.json_response(there[0])
+        return web.json_response({"message": f"{request.path} not found"}, status=404)
+
+    return handler
+
+
+async def told_of(deployment: plan.Deployment, config: dict[str, Any], until: type = Ended) -> list[Event]:
+    """Carry a deployment to its end, or to an event of a kind."""
+    backend, told = Gke(config), []
+    try:
+        async with asyncio.timeout(30):
+            async for event in backend.deploy(deployment):
+                told.append(event)
+                if isinstance(event, until):
+                    break
+    finally:
+        await backend.close()
+    return told
+
+
+FINISHED = job_of("a", conditions=[{"type": "Complete", "status": "True"}])
+
+
+@pytest.mark.parametrize("deployment", [ADOPTED, CREATED], ids=["adopted", "given to a new actor"])
+def test_a_plugin_that_fails_as_an_actor_connects_is_waited_for(
+    deployment: plan.Deployment, serve: Callable[..., None], tmp_path: Path
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        first, second, *_, last = await told_of(deployment, asdict(GkeBackend()))
+        assert isinstance(first, Waiting) and isinstance(second, Waiting)
+        assert "plugin.sh ended with exit code 1" in first.message
+        assert isinstance(last, Ended) and "plugin" not in last.message  # it is of the Job that was seen
+        assert int((tmp_path / "calls").read_text()) == 4
+
+    serve("/{path:.*}", adopts(cluster_with([FINISHED])), scenario, **plugin(tmp_path, "2 | 3"))
+
+
+def adopts(handler: Handler) -> Handler:
+    """Answer what is created with what is there already, as after an actor before this one."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response(FINISHED if request.path.endswith("/jobs") else {"metadata": {}}, status=201)
+        return await handler(request)
+
+    return answer
+
+
+def test_a_results_volume_that_cannot_be_opened_is_waited_for(serve: Callable[..., None]) -> None:
+    config = asdict(GkeBackend(results_uri="nonsense://x"))
+
+    async def scenario(cluster: Cluster) -> None:
+        backend = Gke(config)
+        events = backend.deploy(ADOPTED)
+        async with asyncio.timeout(30):
+            first = await anext(events)
+            assert isinstance(first, Waiting) and "the results volume nonsense://x cannot be used" in first.message
+            config["results_uri"] = None
+            assert isinstance([event async for event in events][-1], Ended)
+        await backend.close()
+
+    serve("/{path:.*}", cluster_with([FINISHED]), scenario)
+
+
+@pytest.mark.parametrize(
+    ("there", "refuses", "end"),
+    [
+        pytest.param([FINISHED], lambda method, path: path.endswith("/pods"), Lost, id="not seen, and there"),
+        pytest.param([], lambda method, path: path.endswith("/pods"), Ended, id="not seen, and not there"),
+        pytest.param([], lambda method, path: True, Lost, id="not to be asked for"),
+        pytest.param([job_of("a")], lambda method, path: method == "POST", Lost, id="not created, and there"),
+        pytest.param([job_of("b")], lambda method, path: method == "POST", Ended, id="not created, and another's"),
+        pytest.param([], lambda method, path: method == "POST", Ended, id="not created, and not there"),
+    ],
+)
+def test_a_refused_deployment_has_ended_only_if_its_job_is_not_there(
+    there: list[dict[str, Any]], refuses: Callable[[str, str], bool], end: type, serve: Callable[..., None]
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        last = (await told_of(CREATED, asdict(GkeBackend())))[-1]
+        assert isinstance(last, end) and isinstance(last, (Lost, Ended)) and "you may not" in last.message
+        assert not isinstance(last, Ended) or last.kind == "backend_error"
+
+    serve("/{path:.*}", cluster_with(there, refuses), scenario)
