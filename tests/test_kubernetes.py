@@ -122,7 +122,7 @@ def test_what_a_stream_did_not_tell_is_read_at_the_end(serve: Callable[..., None
     async def scenario(cluster: Cluster) -> None:
         log = PodLog(cluster, "p", asyncio.Event())
         assert await texts(log, 1) == ["a"]
-        await log.finish()
+        assert await log.finish(10)
         assert [each.text for each in log.take()] == ["the last"]
 
     serve(LOG, handler, scenario)
