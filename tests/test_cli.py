@@ -259,6 +259,17 @@ def test_plan_and_status_show_what_is_left_of_a_redo_that_was_killed(tmp_path: P
     assert results.redo_since("all") == since
 
 
+def test_what_failed_when_it_was_measured_again_keeps_its_number_and_is_told(tmp_path: Path) -> None:
+    mine = (SMOKE, f"results_dir={tmp_path}")
+    assert run(*mine).returncode == 0
+    results = Results(tmp_path / "smoke")
+    before, *_ = results.rows()
+    results.append([before | {"attempt": 2, "status": "failed", "failure_kind": "unknown"}])
+    done = run(*mine)
+    assert done.returncode == 3 and "1 are given up (1 unknown): run.redo=failed measures them again" in done.stderr
+    assert "4 ok" in done.stdout and set(sweep.load(tmp_path / "smoke")["attempt"]) == {1}
+
+
 def test_repeats_that_are_asked_for_no_more_do_not_matter_to_the_exit_code(tmp_path: Path) -> None:
     mine = (SMOKE, f"results_dir={tmp_path}")
     assert run(*mine).returncode == 0

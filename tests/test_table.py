@@ -337,6 +337,14 @@ def test_only_ok_rows_are_loaded_unless_others_are_wanted(results: Results) -> N
         load(folder, status="faled")
 
 
+def test_an_ok_row_stays_where_measuring_again_failed_and_not_where_it_is_in_doubt(results: Results) -> None:
+    results.append([row(1, repeat=n) for n in range(1, 5)])
+    results.append([row(2, repeat=1, status=Status.FAILED), row(2, repeat=2, status=Status.INVALID)])
+    results.append([row(0, repeat=3, status=Status.SKIPPED), row(3, repeat=2, status=Status.FAILED), row(2, repeat=4)])
+    assert load(results.folder)[["repeat", "attempt"]].values.tolist() == [[1, 1], [3, 1], [4, 2]]
+    assert results.load().set_index("repeat").status.to_dict() == {1: "ok", 2: "failed", 3: "ok", 4: "ok"}
+
+
 def test_a_point_that_became_infeasible_is_shown_as_such(results: Results) -> None:
     results.append([row(1)])
     results.append([row(1, status=Status.INFEASIBLE)])

@@ -84,6 +84,8 @@ def run(arguments: list[str]) -> int:
         return Exit.OK
     frame = results.load()
     summary.print_result(frame, job.plan, results.folder)
+    if job.plan.attempts and (hint := summary.redo_hint(job.steering.outlook())):
+        print(f"{cfg.name}: {hint}", file=sys.stderr)
     if not job.steering.has_done_all and (limit := job.steering.stopped()) is not None:
         print(f"{cfg.name}: not all was begun: {limit[1]}", file=sys.stderr)
     return Exit.OK if _complete(frame, job) and job.steering.has_done_all else Exit.INCOMPLETE
@@ -437,8 +439,9 @@ NOT_YET = "not-yet"
 
 
 def _complete(frame: Any, job: _Job) -> bool:
-    """Say whether every measurement that is asked for has its ok row; a table may have more repeats."""
+    """Say whether every measurement that is asked for has its ok row, and none failed when it was measured again."""
     ids = set(job.plan.points)
     asked = (frame["source"] == job.source) & (frame["repeat"] <= job.steering.rules.repeats)
     rows = frame[asked & frame["point_id"].isin(ids)]
-    return bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids
+    ok = bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids
+    return ok and not job.steering.outlook().given_up

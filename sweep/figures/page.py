@@ -77,9 +77,9 @@ def page(
         written_at: now, with a time zone.
         live: the sweep still runs, so the page looks for a newer version of itself.
     """
-    from sweep.table.schema import KEY
+    from sweep.table import last_attempts
 
-    rows = attempts.drop_duplicates(list(KEY), keep="last", ignore_index=True)
+    rows = last_attempts(attempts)
     speed = "tps_per_user" if rows["tps_per_user"].notna().any() else "tps_per_user_e2e"
     metrics = [metric for metric in METRICS if rows[metric.column].notna().any()]
     databases = rows["db_version"].dropna().unique()

@@ -2,7 +2,7 @@
 
 from sweep.table.document import readme
 from sweep.table.parts import list_parts, write_file
-from sweep.table.reading import load
+from sweep.table.reading import last_attempts, load
 from sweep.table.row import Outcome, imported_row, make_row, remade_row
 from sweep.table.schema import COLUMNS, ENVIRONMENT, SCHEMA_VERSION, Column, Source, Status, arrow_schema, columns_of
 from sweep.table.store import Record, Results, find_config
@@ -21,6 +21,7 @@ __all__ = [
     "columns_of",
     "find_config",
     "imported_row",
+    "last_attempts",
     "list_parts",
     "load",
     "make_row",

@@ -32,9 +32,10 @@ def load(
     Args:
         paths: a folder `results/NAME`, several, or a glob such as `results/ds_r1_*`.
         columns: only these, in this order; all by default.
-        attempts: "last" keeps the last row of each repeat of a point, "all" keeps the failed tries before it too.
+        attempts: "last" keeps one row of each repeat of a point: the last; after one that is ok, a later attempt that
+            failed or was left out (`run.redo`) says nothing of the number and does not take its place. "all" keeps all.
         status: "ok", another status or several of them, or "all". It is asked of the rows that `attempts` keeps: a
-            repeat whose last attempt is not ok has no ok row. What is not ok has no number that may be used.
+            repeat whose last report is invalid has no ok row. What is not ok has no number that may be used.
 
     Returns:
         One row per attempt, in the order of writing, numbered from 0.
@@ -62,16 +63,26 @@ def load(
     if attempts not in ("last", "all"):
         raise UsageError(f'attempts must be "last" or "all", not {attempts!r}')
     wanted = _statuses(status)
-    read = list(
-        dict.fromkeys([*names, *(KEY if attempts == "last" else ()), *(["status"] if wanted is not None else [])])
-    )
+    read = list(dict.fromkeys([*names, *KEY, "status"]))
     table = pa.concat_tables([read_parts(folder, read) for folder in _tables(paths)])
     df: pd.DataFrame = table.replace_schema_metadata({"pandas": pandas_metadata(read)}).to_pandas()
     if attempts == "last":
-        df = df.drop_duplicates(list(KEY), keep="last", ignore_index=True)
+        df = last_attempts(df)
     if wanted is not None:
         df = df[df["status"].isin(wanted)].reset_index(drop=True)
     return df[names]
+
+
+def last_attempts(df: pd.DataFrame) -> pd.DataFrame:
+    """Return the row of each repeat of a point that counts: see `load`."""
+    import pandas as pd
+
+    keys = list(KEY)
+    says_nothing = df["status"].isin([Status.FAILED, Status.SKIPPED])
+    said = df[~says_nothing].drop_duplicates(keys, keep="last")
+    has_number = pd.MultiIndex.from_frame(said.loc[said["status"] == Status.OK, keys])
+    hidden = says_nothing & pd.MultiIndex.from_frame(df[keys]).isin(has_number)
+    return df[~hidden].drop_duplicates(keys, keep="last", ignore_index=True)
 
 
 def _statuses(status: str | Collection[str]) -> list[str] | None:
