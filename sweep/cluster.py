@@ -27,6 +27,16 @@ T = TypeVar("T")
 SUBMITTED_AT_ONCE = 16
 
 
+def pinned(cfg: SweepConfig) -> SweepConfig:
+    """Return the configuration with the name of the context that is the current one now, so that a run stays there."""
+    config = config_of(cfg)
+    if config is None or config.context is not None:
+        return cfg
+    from sweep.backends.access import current_context
+
+    return replace(cfg, backend_config={**cfg.backend_config, "context": current_context()})
+
+
 def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
     """Return what of the sweep exists on the cluster. A Job whose pod can never begin is deleted and not counted.
 

@@ -101,11 +101,22 @@ class Access:
 
 def default_namespace(context: str | None) -> str:
     """Return the namespace of a kubectl context, `default` where there is none: `render` needs no cluster."""
-    import yaml
-
     if context is None and not _kubeconfig() and (SERVICE_ACCOUNT / "namespace").exists():
         return (SERVICE_ACCOUNT / "namespace").read_text().strip()
-    current = context
+    current, contexts = _contexts()
+    return str(contexts.get(str(context or current), {}).get("namespace") or "default")
+
+
+def current_context() -> str | None:
+    """Return the name of kubectl's current context; None where there is none, as in a pod."""
+    return _contexts()[0]
+
+
+def _contexts() -> tuple[str | None, dict[str, dict[str, Any]]]:
+    """Return the current context's name, and what is said of each context."""
+    import yaml
+
+    current: str | None = None
     contexts: dict[str, dict[str, Any]] = {}
     for file in (_kubeconfig() or "").split(os.pathsep):
         try:
@@ -115,7 +126,7 @@ def default_namespace(context: str | None) -> str:
         if isinstance(said, dict):
             current = current or said.get("current-context")
             contexts |= {c["name"]: c.get("context") or {} for c in said.get("contexts") or () if "name" in c}
-    return str(contexts.get(str(current), {}).get("namespace") or "default")
+    return current or None, contexts
 
 
 def _kubeconfig() -> str | None:

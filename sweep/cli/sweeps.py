@@ -57,6 +57,7 @@ def run(arguments: list[str]) -> int:
     cfg = composition.read(arguments)
     if cfg is None:
         return Exit.OK
+    cfg = cluster.pinned(cfg)
     results = _results(cfg)
     grown, page = _expand(cfg), None
     try:
