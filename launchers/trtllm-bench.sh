@@ -243,6 +243,7 @@ while read -r -u 3 point attempt limit engine dataset; do
     fi
     if grep -qxF "$point $attempt" "$files/stop.txt" 2>/dev/null; then
         say "point $point attempt $attempt is not wanted any more"
+        tell passed "$point" "$attempt"
         continue
     fi
     measure "$point" "$attempt" "$limit" "$engine" "$dataset"

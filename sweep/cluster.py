@@ -134,8 +134,10 @@ def dress(cfg: SweepConfig, deployments: Sequence[Deployment], avoid: Sequence[s
     return [replace(made.deployment, objects=(_json(made.job), _json(made.config_map))) for made in rendered]
 
 
-def submit(cfg: SweepConfig, deployments: Sequence[Deployment]) -> int:
+def submit(cfg: SweepConfig, deployments: Sequence[Deployment], going_on: Sequence[Deployment] = ()) -> int:
     """Create what deployments are made of, follow nothing, and return how many there are.
+
+    going_on: deployments that exist; what nobody asks for of them is told to their pods.
 
     Raises:
         UsageError: there is no results volume, so that a pod's results could be lost with its log; or the cluster
@@ -149,6 +151,7 @@ def submit(cfg: SweepConfig, deployments: Sequence[Deployment]) -> int:
             " without one what a pod measured is lost when its log is"
         )
     from sweep.backends.gke import create
+    from sweep.backends.gke.objects import stop_points
 
     async def post(cluster: Cluster) -> int:
         few = asyncio.Semaphore(SUBMITTED_AT_ONCE)
@@ -157,10 +160,14 @@ def submit(cfg: SweepConfig, deployments: Sequence[Deployment]) -> int:
             async with few:
                 await create(cluster, deployment)
 
-        await asyncio.gather(*map(one, deployments))
+        async def narrow(deployment: Deployment) -> None:
+            async with few:
+                await stop_points(cluster, job_name(deployment.deployment_id), sorted(deployment.unwanted))
+
+        await asyncio.gather(*map(one, deployments), *(narrow(each) for each in going_on if each.unwanted))
         return len(deployments)
 
-    return _ask(cfg, post) if deployments else 0
+    return _ask(cfg, post) if deployments or any(each.unwanted for each in going_on) else 0
 
 
 def one_job(cfg: SweepConfig, plan: Plan) -> str | None:

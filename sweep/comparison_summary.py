@@ -116,7 +116,7 @@ def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
     reasons = rows.loc[rows["verdict"] == Verdict.NOT_COMPARABLE, "differs"].replace("", "no number").value_counts()
     for reason, count in list(reasons.items())[:SHOWN_REASONS]:
         out.print(f"  {count:>6,}  not comparable: {reason}", highlight=False, markup=False, soft_wrap=True)
-    if len(reasons):
+    if any(reason != "no number" for reason in reasons.index):
         out.print("--allow NAME compares them all the same.")
     if shown.empty:
         return
@@ -178,7 +178,7 @@ def _group(tests: Any, row: Any) -> str:
     }
     if all(cell(value) == "" for value in values.values()):
         return "all"
-    lengths = "/".join(cell(values.pop(name)) for name in ("isl", "osl") if name in values)
+    lengths = "/".join(cell(values.pop(name)) or "?" for name in ("isl", "osl") if name in values)
     return escape(" ".join([*(cell(value) for value in values.values()), lengths]).strip())
 
 
@@ -186,7 +186,9 @@ def _point(row: Any) -> str:
     from rich.markup import escape
 
     kv = getattr(row, "kv_cache_dtype", None)
-    parts = [f"{row.isl}/{row.osl}", layout(row), f"KV {kv}" if cell(kv) else "", f"c={row.concurrency or 'unlimited'}"]
+    lengths = "/".join(cell(value) or "?" for value in (row.isl, row.osl))
+    load = {"": "?", "0": "unlimited"}.get(cell(row.concurrency), cell(row.concurrency))
+    parts = [lengths, layout(row), f"KV {kv}" if cell(kv) else "", f"c={load}"]
     return escape(" ".join(part for part in parts if part))
 
 

@@ -201,7 +201,7 @@ class SweepConfig:
         return cls(
             name=name,
             results_dir=results_dir,
-            parts=tuple(_part(part) for part in resolved["parts"]),
+            parts=parts_of(resolved),
             run=_run(resolved["run"], resolved.get("price_per_gpu_hour")),
             price_per_gpu_hour=resolved.get("price_per_gpu_hour"),
             backend=kind,
@@ -212,6 +212,15 @@ class SweepConfig:
             html=_html(html),
             resolved=resolved,
         )
+
+
+def parts_of(resolved: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Return what a resolved configuration says to measure.
+
+    Raises:
+        UsageError: a key is unknown, a value has the wrong type or lies outside its range.
+    """
+    return tuple(_part(part) for part in resolved["parts"])
 
 
 def _part(part: Mapping[str, Any]) -> Part:

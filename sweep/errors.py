@@ -36,7 +36,7 @@ class Interrupted(SweepError):
 class ClusterError(SweepError):
     """A Kubernetes API server refused a request, or did not answer for too long.
 
-    status: of HTTP; 0 where there was no answer.
+    status: of HTTP; 0 where there was no answer, or none of a Kubernetes API; -1 where asking again is of no use.
     """
 
     def __init__(self, message: str, status: int = 0) -> None:

@@ -25,7 +25,7 @@ Env = Mapping[str, Any]
 Evaluate = Callable[[Env], Any]
 
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
-_ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -67,6 +67,7 @@ class Meaning:
     unlimited: turns the value of a name whose 0 means infinity.
     is_text: whether a value is none to compute with.
     shown: a value in a message.
+    arithmetic: what + - * / // % do.
     """
 
     noun: str
@@ -78,6 +79,7 @@ class Meaning:
     unlimited: Callable[[Any], Any]
     is_text: Callable[[Any], bool]
     shown: Callable[[Any], str]
+    arithmetic: Mapping[type[ast.operator], Callable[[Any, Any], Any]]
 
 
 CELLS = Meaning(
@@ -90,6 +92,7 @@ CELLS = Meaning(
     unlimited=lambda value: value or math.inf,
     is_text=lambda value: isinstance(value, (str, list)),
     shown=str,
+    arithmetic=ARITHMETIC,
 )
 
 
@@ -163,8 +166,8 @@ class _Compiler:
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 inner = self.compile(operand)
                 return lambda env: -inner(env)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                return self._arithmetic(_ARITHMETIC[type(op)], self.compile(left), self.compile(right))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in self.meaning.arithmetic:
+                return self._arithmetic(self.meaning.arithmetic[type(op)], self.compile(left), self.compile(right))
             case ast.Compare():
                 return self._compare(node)
             case ast.List(elts=items) | ast.Tuple(elts=items):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from sweep.matrix import Expansion, Reason
@@ -36,8 +37,9 @@ class Attempt:
 class Deployment:
     """One start on one set of GPUs that measures `attempts` in this order; all are of one model.
 
-    objects: what a cluster is asked to create for it, as JSON; nothing where it exists there already, or where there is
-        no cluster.
+    exists: it is on the cluster already, and is taken over; it may have ended.
+    unwanted: those of its attempts that nobody asks for any more; they are not to begin, and what they measured counts.
+    objects: what a cluster is asked to create for it, as JSON; nothing where it exists, or where there is no cluster.
     """
 
     deployment_id: str
@@ -45,6 +47,8 @@ class Deployment:
     model: Model
     attempts: tuple[Attempt, ...]
     gpus_held: int
+    exists: bool = False
+    unwanted: frozenset[tuple[str, int, int]] = frozenset()
     objects: tuple[str, ...] = ()
 
     @classmethod
@@ -60,13 +64,19 @@ def job_name(deployment_id: str) -> str:
 
 
 class Held(Protocol):
-    """A deployment that exists on a cluster, and the (point_id, repeat, number) that it measures, in order."""
+    """A deployment that exists on a cluster, and the (point_id, repeat, number) that it measures, in order.
+
+    over: it has ended, and is only to be collected.
+    """
 
     @property
     def deployment_id(self) -> str: ...
 
     @property
     def attempts(self) -> Sequence[tuple[str, int, int]]: ...
+
+    @property
+    def over(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +100,9 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would run. `points` (by id) and `attempts` are in the order in which they are measured.
+    """What would run. `points` (by id) and `attempts`, those that are wanted, are in the order of measuring.
 
     adopted: the deployments that exist on the cluster already; they come first in `deployments`.
-    needless: attempts that deployments on the cluster hold, and that nobody wants any more, by deployment_id.
     """
 
     cells: int
@@ -103,7 +112,6 @@ class Plan:
     attempts: tuple[Attempt, ...]
     deployments: tuple[Deployment, ...]
     adopted: int = 0
-    needless: Mapping[str, tuple[tuple[str, int, int], ...]] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -161,17 +169,23 @@ def make(
     *,
     sweep_id: str,
     outlook: Outlook | None = None,
+    repeats: int = 1,
     nodes: int = 1,
     max_points_per_deployment: int | None = None,
     held: Sequence[Held] = (),
+    recorded: Mapping[tuple[str, int], int] = MappingProxyType({}),
+    former: Mapping[str, tuple[Model, Point]] = MappingProxyType({}),
     alone: bool = False,
 ) -> Plan:
     """Plan what is to do.
 
-    What a deployment on the cluster holds is not planned a second time: it is taken over with its attempts.
+    What a deployment on the cluster holds is not planned a second time: it is taken over with all its attempts that
+    have no row, also with those that nobody asks for any more. One that has none is only seen to its end.
 
     Args:
         outlook: what is to do; by default the first attempt of each point.
+        recorded: the highest attempt that has a row, by (point_id, repeat).
+        former: points that earlier commands asked for, by id.
         alone: of what does not exist yet, plan the first attempt only (a canary).
     """
     pruned: dict[Reason, int] = {}
@@ -181,54 +195,60 @@ def make(
             pruned[reason] = pruned.get(reason, 0) + count
         models[model.id] = model
     points = points_of(expansions)
-    outlook = first_attempts(points) if outlook is None else outlook
-    of_cluster = _adoptable(held)
-    adopted: dict[str, list[Attempt]] = {}
-    attempts: list[Attempt] = []
-    for some, is_due in ((outlook.to_do, True), (outlook.later, False)):
-        for attempt in some:
-            owner_id, held_number = of_cluster.get((attempt.point_id, attempt.repeat), ("", 0))
-            if held_number >= attempt.number:
-                adopted.setdefault(owner_id, []).append(replace(attempt, number=held_number))
-            elif is_due:
-                attempts.append(attempt)
+    outlook = first_attempts(points, repeats) if outlook is None else outlook
+    known = {**former, **{point_id: (models[point.model], point) for point_id, point in points.items()}}
+
+    def is_wanted(point_id: str, repeat: int) -> bool:
+        return point_id in points and repeat <= repeats
+
+    adopted = list(_adopted(held, sweep_id, known, recorded, is_wanted))
+    going_on = [a for deployment in adopted for a in deployment.attempts if a.key not in deployment.unwanted]
+    taken = {attempt.key[:2] for deployment in adopted for attempt in deployment.attempts}
+    attempts = [attempt for attempt in outlook.to_do if attempt.key[:2] not in taken]
     if alone:
-        attempts = [] if adopted else attempts[:1]
-    deployments = [
-        Deployment(
-            deployment_id=deployment_id,
-            sweep_id=sweep_id,
-            model=models[taken[0].point.model],
-            attempts=tuple(taken),
-            gpus_held=GPUS[str(taken[0].point.gpu)].per_node,
-        )
-        for deployment_id, taken in adopted.items()
-    ]
-    wanted = {attempt.key for taken in adopted.values() for attempt in taken}
+        attempts = [] if going_on else attempts[:1]
     return Plan(
         cells=sum(expansion.cells for _, expansion in expansions),
         pruned=pruned,
         points=points,
         outlook=outlook,
-        attempts=(*(attempt for taken in adopted.values() for attempt in taken), *attempts),
-        deployments=(*deployments, *_deployments(attempts, models, sweep_id, nodes, max_points_per_deployment)),
-        adopted=len(deployments),
-        needless={
-            deployment.deployment_id: keys
-            for deployment in held
-            if (keys := tuple(key for key in deployment.attempts if key not in wanted))
-        },
+        attempts=(*going_on, *attempts),
+        deployments=(*adopted, *_deployments(attempts, models, sweep_id, nodes, max_points_per_deployment)),
+        adopted=len(adopted),
     )
 
 
-def _adoptable(held: Sequence[Held]) -> dict[tuple[str, int], tuple[str, int]]:
-    """Return for each (point_id, repeat) the deployment that holds its highest attempt, and the attempt's number."""
-    found: dict[tuple[str, int], tuple[str, int]] = {}
-    for deployment in held:
-        for point_id, repeat, number in deployment.attempts:
-            if number > found.get((point_id, repeat), ("", 0))[1]:
-                found[point_id, repeat] = deployment.deployment_id, number
-    return found
+def _adopted(
+    held: Sequence[Held],
+    sweep_id: str,
+    known: Mapping[str, tuple[Model, Point]],
+    recorded: Mapping[tuple[str, int], int],
+    is_wanted: Callable[[str, int], bool],
+) -> Iterator[Deployment]:
+    """Yield the deployments that are taken over; of a (point, repeat) that several hold, the highest attempt counts."""
+    holder: dict[tuple[str, int], tuple[str, int]] = {}
+    for each in held:
+        for point_id, repeat, number in each.attempts:
+            if number > max(recorded.get((point_id, repeat), 0), holder.get((point_id, repeat), ("", 0))[1]):
+                holder[point_id, repeat] = each.deployment_id, number
+    for each in held:
+        of_it = [known[point_id] for point_id, _, _ in each.attempts if point_id in known]
+        left = [
+            Attempt(point=known[point_id][1], point_id=point_id, repeat=repeat, number=number)
+            for point_id, repeat, number in each.attempts
+            if point_id in known and holder.get((point_id, repeat)) == (each.deployment_id, number)
+        ]
+        if of_it and (left or not each.over):
+            model, point = of_it[0]
+            yield Deployment(
+                deployment_id=each.deployment_id,
+                sweep_id=sweep_id,
+                model=model,
+                attempts=tuple(left),
+                gpus_held=GPUS[str(point.gpu)].per_node,
+                exists=True,
+                unwanted=frozenset(a.key for a in left if not is_wanted(a.point_id, a.repeat)),
+            )
 
 
 def cover(points: Mapping[str, Point]) -> dict[str, Point]:

@@ -1,6 +1,7 @@
 """What launchers/publish.py tells of an attempt, as a line of the pod's log or as files on a volume, read back.
 
     SWEEP_STEP point POINT REPEAT-ATTEMPT       what the launcher is doing now
+    SWEEP_STEP passed POINT REPEAT-ATTEMPT      stop.txt said not to begin it
     SWEEP_RESULT {"point": ..., "attempt": ...} an attempt has ended
 
 A pod's log is anybody's text: what is no such line is passed over, what is one and broken is a ReportError.
@@ -18,6 +19,7 @@ from sweep.errors import ReportError
 from sweep.table import columns_of
 
 RESULT, STEP = "SWEEP_RESULT ", "SWEEP_STEP "
+BEGUN, PASSED = "point", "passed"
 INTERRUPTED = "interrupted"
 """The outcome of an attempt that ended with its pod; the next pod of the same Job measures it anew."""
 
@@ -69,11 +71,11 @@ def read_result(line: str) -> Published:
     return _published(said, said.get("report"), said.get("environment"), said.get("log_tail"))
 
 
-def read_step(line: str) -> tuple[str, int, int] | None:
-    """Return the attempt that a SWEEP_STEP line says to begin; None where it tells of another step."""
+def read_step(line: str, step: str = BEGUN) -> tuple[str, int, int] | None:
+    """Return the attempt that a SWEEP_STEP line says to begin, or to be passed over; None where it tells of another."""
     words = line.removeprefix(STEP).split()
     try:
-        return key_of(words[1], words[2]) if words[0] == "point" else None
+        return key_of(words[1], words[2]) if words[0] == step else None
     except (IndexError, ValueError):
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -256,23 +256,51 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
 
 
 def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
-    """Print rows as a table; without `columns`, those that most people want."""
+    """Print rows as a table; without `columns`, those that most people want.
+
+    Where the terminal is narrower than that, what all rows have in common is said once above it. No word of a title and
+    no value is ever broken to fit: a line that is still too long goes on in the next one of the terminal.
+    """
     from pandas.api.types import is_numeric_dtype
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = list(columns or DEFAULT_COLUMNS)
+    cells = {name: [cell(value) for value in frame[name]] for name in names}
+    natural = {name: max(map(len, [name, *cells[name]])) for name in names}
+    least = {name: max(map(len, [*name.split("_"), *cells[name]])) for name in names}
+    for name in names:
+        if not is_numeric_dtype(frame[name].dtype):
+            least[name] = min(least[name], WIDTH_OF_FILE)
+    out, common = console(), {}
+    if columns is None and len(frame) > 1 and _width(least.values()) > out.width:
+        common = {name: cells[name][0] for name in names if len(set(cells[name])) == 1}
+        names = [name for name in names if name not in common]
+    widths = {name: least[name] for name in names}
+    spare = max(0, out.width - _width(widths.values()))
+    for name in sorted(names, key=lambda name: natural[name] - least[name]):
+        widths[name] += min(spare, natural[name] - least[name])
+        spare -= widths[name] - least[name]
+    out.width = max(out.width, _width(widths.values()))
+    if common:
+        told = ", ".join(f"{name.replace('_', ' ')} {value or '–'}" for name, value in common.items())
+        out.print(f"In all rows: {told}", highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
         right = is_numeric_dtype(frame[name].dtype)
-        table.add_column(name.replace("_", " "), overflow="fold", justify="right" if right else "left")
-    for row in frame[names].itertuples(index=False):
-        table.add_row(*[escape(cell(value)) for value in row])
-    out = console()
+        title = name.replace("_", " ")
+        table.add_column(title, overflow="fold", justify="right" if right else "left", width=widths[name])
+    for row in zip(*(cells[name] for name in names), strict=True):
+        table.add_row(*map(escape, row))
     out.print(table)
     if "source" not in names and (frame["source"] == "simulated").any():
         out.print("Rows of source simulated are predictions; no GPU was used.", style="bold yellow")
+
+
+def _width(columns: Collection[int]) -> int:
+    """Return how wide a table of SIMPLE_HEAD is whose columns have these widths."""
+    return sum(columns) + 2 * len(columns) + 1
 
 
 def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -321,13 +349,23 @@ def cell(value: Any) -> str:
 
 
 def layout(row: Any) -> str:
-    """Return the parallelism of a row, for example `TP4 EP4 attention DP`."""
-    parts = [f"TP{row.tp}", f"PP{row.pp}" if row.pp > 1 else "", f"EP{row.ep}" if row.ep > 1 else ""]
-    return " ".join([part for part in parts if part] + (["attention DP"] if row.attention_dp else []))
+    """Return the parallelism of a row, for example `TP4 EP4 attention DP`; what an imported row does not know is left
+    out."""
+    told = {name: value for name in ("tp", "pp", "ep") if cell(value := getattr(row, name))}
+    parts = [f"{name.upper()}{value}" for name, value in told.items() if value > 1 or name == "tp"]
+    return " ".join([*parts, *(["attention DP"] if cell(row.attention_dp) == "True" else [])])
 
 
 def console() -> Console:
-    """Return what tables are printed with; where stdout is no terminal, lines of WIDTH_ELSEWHERE."""
+    """Return what tables are printed with; where stdout is no terminal, lines of WIDTH_ELSEWHERE.
+
+    Where its reader went away, as `head` does, it raises BrokenPipeError as print does: left to itself it ends the
+    process with exit code 1, which is what compare says of a regression.
+    """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Quiet(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)

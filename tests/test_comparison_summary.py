@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from sweep.analysis import compare
 from sweep.cli import run_command
 from sweep.comparison_summary import comparison_as_data
+from sweep.summary import cell
 from sweep.table import Results, arrow_schema
 from tests.standins import sweeps
 
@@ -151,6 +155,31 @@ def test_mistakes_cost_one_message(run: Any, tables: dict[str, str], arguments: 
     assert "holds no table" in run("compare", tables["a"], "nowhere").err
 
 
+def test_rows_that_do_not_tell_their_layout_are_listed(run: Any, tables: dict[str, str], tmp_path: Path) -> None:
+    """Imported reports of benchmark_serving know neither tp nor ep, others no concurrency."""
+    unknown = dict.fromkeys(("tp", "ep", "concurrency", "isl", "engine_id"), pd.NA)
+    row = TRUTH.head(1).assign(repeat=1, **unknown)
+    table = put(tmp_path / "imported", row)
+    said = run("compare", table, put(tmp_path / "again", row), "--all")
+    assert said.code == 0 and "?/1024 KV fp8 c=?" in said.out
+
+
+def test_allow_is_named_only_where_it_helps(run: Any, tables: dict[str, str]) -> None:
+    said = run("compare", tables["a"], tables["same"], "--metric", "energy_j")
+    assert "33  not comparable: no number" in said.out and "--allow" not in said.out
+    assert "--allow NAME" in run("compare", tables["a"], tables["driver"]).out
+
+
+def test_a_reader_that_goes_away_opens_no_gate(tables: dict[str, str]) -> None:
+    for other, code in (("slower", 1), ("same", 0)):
+        command = [sys.executable, "-m", "sweep", "compare", tables["a"], tables[other], "--fail-on", "regression"]
+        read, write = os.pipe()
+        os.close(read)
+        ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
+        os.close(write)
+        assert (ended.returncode, ended.stderr) == (code, b"")
+
+
 # --------------------------------------------------------------------------------------------------------------- show
 
 
@@ -189,6 +218,26 @@ def test_several_tables_and_all_attempts_are_shown(run: Any, tables: dict[str, s
         "failed",
         "ok",
     ]
+
+
+def test_each_column_is_shown_once(run: Any, tables: dict[str, str]) -> None:
+    twice = ("--columns", "tp, isl,tp", "--where", "concurrency == 1 and tp == 8")
+    assert run("show", tables["once"], "--json", *twice).out == '{"tp": 8, "isl": 1024}\n'
+    assert csv_of(run("show", tables["once"], "--csv", *twice).out) == [["tp", "isl"], ["8", "1024"]]
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+def test_no_number_is_cut_where_the_terminal_is_narrow(
+    width: int, run: Any, tables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.summary.WIDTH_ELSEWHERE", width)
+    frame = Results(Path(tables["once"])).load()
+    shown = run("show", tables["once"]).out
+    lines = {tuple(line.split()) for line in shown.splitlines()}
+    for row in frame.itertuples():
+        numbers = (cell(row.output_tput_per_gpu), cell(row.tps_per_user))
+        assert any({str(row.concurrency), *numbers} <= set(line) for line in lines)
+    assert ("In all rows: status ok, source measured" in shown) == (width < 100)
 
 
 def test_people_see_failures_and_that_predictions_are_no_measurements(run: Any, tables: dict[str, str]) -> None:

@@ -111,6 +111,13 @@ def test_what_varies_is_in_the_declared_order() -> None:
 # ------------------------------------------------------------------------------------------------------------ effects
 
 
+def test_what_an_import_does_not_tell_is_no_effect() -> None:
+    backend, none = row(point(moe_backend=MoeBackend.CUTLASS)), row(point())
+    assert [effect.name for effect in effects(frame(none, backend))] == ["moe_backend default → CUTLASS"]
+    assert effects(frame({**none, "backend": "import"}, backend)) == []
+    assert effects(frame({**none, "backend": "import", "tp": None}, backend)) == []
+
+
 def test_an_effect_pairs_rows_that_differ_in_one_setting_only() -> None:
     df = frame(
         row(point(ep=1, concurrency=1)),
@@ -162,6 +169,10 @@ def test_all_gpu_hours_are_told_once(night: Results) -> None:
     lost = attempts.loc[attempts.status.ne("ok"), "gpu_hours"].sum()
     assert sum(of["parts"]["no number"] for of in told["layouts"]) == pytest.approx(lost)
     assert told["cost_usd"] == pytest.approx(attempts.cost_usd.sum())
+    assert told["priced"] == pytest.approx(told["total"])
+    attempts.loc[attempts.index % 2 == 0, "cost_usd"] = None
+    half = account.hours(attempts)
+    assert half["priced"] == pytest.approx(attempts.gpu_hours[attempts.index % 2 == 1].sum())
     assert told["repeated"] == len(attempts) - len(night.load()) > 0
 
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from sweep import plan
+from sweep.backends import Ended, Event, Lost, Waiting, access
+from sweep.backends.gke import Gke
 from sweep.backends.gke.podlog import PodLog
-from sweep.backends.kubernetes import Cluster
-from sweep.errors import ClusterError
+from sweep.backends.kubernetes import Cluster, Pauses
+from sweep.config import GkeBackend
+from sweep.errors import ClusterError, UsageError
+from sweep.matrix import expand
+from tests.test_matrix import CHECKED, LLAMA
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LOG, PODS = "/api/v1/namespaces/default/pods/p/log", "/api/v1/namespaces/default/pods"
@@ -46,8 +59,8 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
     ) -> None:
         async def main() -> None:
             app = web.Application()
-            app.router.add_get(path, handler)
-            runner = web.AppRunner(app)
+            app.router.add_route("*", path, handler)
+            runner = web.AppRunner(app, shutdown_timeout=0.1)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
@@ -109,7 +122,7 @@ def test_what_a_stream_did_not_tell_is_read_at_the_end(serve: Callable[..., None
     async def scenario(cluster: Cluster) -> None:
         log = PodLog(cluster, "p", asyncio.Event())
         assert await texts(log, 1) == ["a"]
-        await log.finish()
+        assert await log.finish(10)
         assert [each.text for each in log.take()] == ["the last"]
 
     serve(LOG, handler, scenario)
@@ -136,13 +149,17 @@ def test_what_is_said_in_place_of_a_log_is_no_log(serve: Callable[..., None]) ->
 
 
 def plugin(folder: Path, fails: str) -> dict[str, object]:
-    """Return the user of a plugin that counts its calls and fails in those whose number `fails` matches."""
+    """Return the user of a plugin that counts its calls and fails in those whose number `fails` matches.
+
+    `{folder}/hangs` makes it, and a child of it, sleep; what they are is written to {folder}/asleep.
+    """
     told = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "token-$n"}}
     script = folder / "plugin.sh"
     script.write_text(
         "#!/usr/bin/env bash\n"
         f"n=$(($(cat {folder}/calls 2>/dev/null || echo 0) + 1)); echo $n >{folder}/calls\n"
-        f"case $n in {fails}) exit 1 ;; esac\n"
+        f"if [[ -e {folder}/hangs ]]; then sleep 1000 & echo $! $$ >{folder}/asleep; wait; fi\n"
+        f"case $n in {fails}) echo 'ERROR: no way to the token server' >&2; exit 1 ;; esac\n"
         f"echo '{json.dumps(told)}' | sed \"s/[$]n/$n/\"\n"
     )
     script.chmod(0o755)
@@ -249,3 +266,346 @@ def test_a_name_that_cannot_be_resolved_for_a_while_costs_only_time(
         monkeypatch.undo()
 
     serve(PODS, handler, scenario, name="api.example")
+
+
+# ---------------------------------------------------------------------------------------------------------- credentials
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_plugin_that_hangs_is_ended_and_named(
+    serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        (tmp_path / "hangs").touch()
+        monkeypatch.setattr(access, "PLUGIN_S", 0.5)
+        async with asyncio.timeout(20):
+            with pytest.raises(ClusterError, match=r"plugin\.sh did not answer within 0\.5 s") as told:
+                await cluster.request("GET", PODS, patience_s=0)
+            assert told.value.is_passing
+            with pytest.raises(UsageError, match=r"kubectl context x .*plugin\.sh did not answer within 0\.5 s"):
+                await Cluster.connect()
+        assert not any(is_running(int(pid)) for pid in (tmp_path / "asleep").read_text().split())
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_all_who_need_credentials_wait_for_one_plugin(
+    serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        (tmp_path / "hangs").touch()
+        monkeypatch.setattr(access, "PLUGIN_S", 1.0)
+        requests = [cluster.request("GET", PODS, patience_s=0) for _ in range(20)]
+        async with asyncio.timeout(15):
+            told = await asyncio.gather(*requests, return_exceptions=True)
+        assert all("did not answer" in str(error) for error in told)
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_plugin_that_is_not_waited_for_any_more_is_ended(serve: Callable[..., None], tmp_path: Path) -> None:
+    handler, _ = logs_of(lambda count, follow: [])
+
+    async def scenario(cluster: Cluster) -> None:
+        (tmp_path / "hangs").touch()
+        connecting = asyncio.create_task(Cluster.connect())
+        async with asyncio.timeout(20):
+            while not (tmp_path / "asleep").exists() or not (tmp_path / "asleep").read_text():
+                await asyncio.sleep(0.05)
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+        assert not any(is_running(int(pid)) for pid in (tmp_path / "asleep").read_text().split())
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_plugin_may_give_a_certificate(serve: Callable[..., None], tmp_path: Path) -> None:
+    """It is used as a certificate: what is none is told by TLS, before anything is sent."""
+    user = plugin(tmp_path, "99")
+    script = tmp_path / "plugin.sh"
+    status = {"clientCertificateData": "none", "clientKeyData": "none"}
+    script.write_text(f"#!/usr/bin/env bash\necho '{json.dumps({'status': status})}'\n")
+    config = {
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "x", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    said = command(tmp_path)
+    assert said.returncode == 2 and "kubectl context x cannot be used: [SSL]" in said.stderr
+
+
+def command(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks a cluster, with the kubeconfig of a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "sweep", "gc", "--owner", "nobody", "backend=gke", f"results_dir={folder}"],
+        env=os.environ | {"KUBECONFIG": str(folder / "kubeconfig")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_of_a_plugin_that_fails_one_sentence_is_seen(tmp_path: Path) -> None:
+    config = {
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "x", "user": plugin(tmp_path, "*")}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    said = command(tmp_path)
+    (line,) = said.stderr.splitlines()
+    assert said.returncode == 2 and line.startswith("sweep: kubectl context x ")
+    assert line.endswith("plugin.sh ended with exit code 1: ERROR: no way to the token server")
+
+
+@pytest.mark.parametrize("text", ["", "{", "clusters: [", "[]", "contexts: 3"])
+def test_a_kubeconfig_that_is_half_written_is_told_in_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    said = command(tmp_path)
+    (line,) = said.stderr.splitlines()
+    assert said.returncode == 2 and "context cannot be used" in line
+
+
+def test_another_current_context_moves_nothing(serve: Callable[..., None], tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.headers["Authorization"])
+        if asked[-1] == "Bearer token-1":
+            return web.json_response({"message": "Unauthorized"}, status=401)
+        return web.json_response({"items": []})
+
+    async def scenario(cluster: Cluster) -> None:
+        config = json.loads((tmp_path / "kubeconfig").read_text())
+        config["clusters"].append({"name": "prod", "cluster": {"server": "http://127.0.0.1:9"}})
+        config["contexts"].append({"name": "prod", "context": {"cluster": "prod", "user": "x"}})
+        config["current-context"] = "prod"
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        assert await cluster.request("GET", PODS, patience_s=0) == {"items": []}
+        assert asked == ["Bearer token-1", "Bearer token-2"]
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+def test_a_context_that_comes_to_mean_another_server_is_not_followed(
+    serve: Callable[..., None], tmp_path: Path
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if "watch" not in request.query and request.path == PODS and "labelSelector" in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        return web.json_response({"message": "Unauthorized"}, status=401)
+
+    async def scenario(cluster: Cluster) -> None:
+        changes = cluster.watch(PODS, "a=b")
+        assert (await anext(changes)).listed == ()
+        config = json.loads((tmp_path / "kubeconfig").read_text())
+        before = config["clusters"][0]["cluster"]["server"]
+        config["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:9"
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        said = f"kubectl context x was {re.escape(before)} .* and is http://127.0.0.1:9 now"
+        async with asyncio.timeout(20):
+            for asking in (cluster.request("GET", PODS), anext(changes)):
+                with pytest.raises(ClusterError, match=said) as told:
+                    await asking
+                assert not told.value.is_passing
+
+    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+
+
+# ------------------------------------------------------------------------------------------- servers that ask for much
+
+
+def test_what_a_server_asks_for_has_a_limit() -> None:
+    assert Pauses().next("30") == 30
+    assert Pauses().next("3600") == 60
+    assert Pauses().next("Wed, 21 Oct 2026 07:28:00 GMT") < 1
+
+
+def test_a_watch_that_is_only_told_of_errors_asks_less_and_less(serve: Callable[..., None]) -> None:
+    asked: list[float] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": []})
+        asked.append(time.monotonic())
+        told = {"type": "ERROR", "object": {"code": 500, "message": "no", "metadata": {}}}
+        return web.Response(text=json.dumps(told) + "\n")
+
+    async def scenario(cluster: Cluster) -> None:
+        changes = cluster.watch(PODS, "a=b")
+        assert (await anext(changes)).listed == ()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4):
+                await anext(changes)
+        assert 3 <= len(asked) <= 7
+
+    serve(PODS, handler, scenario)
+
+
+# ------------------------------------------------------------------------------------- what is no Kubernetes API at all
+
+
+def page(status: int) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text="<html>Sign in</html>", content_type="text/html", status=status)
+
+    return handler
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_a_page_in_place_of_an_answer_is_told_as_one(serve: Callable[..., None], status: int) -> None:
+    said = rf"http://127\.0\.0\.1:\d+ is no Kubernetes API: .*text/html.*HTTP {status}.*login page"
+
+    async def scenario(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match=said) as told:
+            await cluster.request("GET", PODS, patience_s=0)
+        assert told.value.is_passing
+        with pytest.raises(ClusterError, match=said) as told:
+            [each async for each in cluster.log_lines("p", "bench", follow=False)]
+        assert told.value.is_passing
+
+    serve("/{path:.*}", page(status), scenario)
+
+
+@pytest.mark.parametrize("text", ["ok", "", "[]"])
+def test_an_answer_that_is_no_object_is_told(serve: Callable[..., None], text: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    async def scenario(cluster: Cluster) -> None:
+        with pytest.raises(ClusterError, match="is no Kubernetes API") as told:
+            await cluster.request("GET", PODS, patience_s=0)
+        assert told.value.is_passing
+
+    serve(PODS, handler, scenario)
+
+
+# -------------------------------------------------------------------------------- a Job that may exist is not forgotten
+
+(DEPLOYMENT,) = plan.make(
+    [(LLAMA, expand({"grid": {"concurrency": [1, 2]}}, CHECKED | {"model": LLAMA.id}, LLAMA))], sweep_id="s", nodes=1
+).deployments
+NAME = plan.job_name(DEPLOYMENT.deployment_id)
+
+
+def job_of(contents: str, **status: Any) -> dict[str, Any]:
+    meta = {"name": NAME, "uid": "1", "resourceVersion": "5", "annotations": {"trtllm-bench.sweep/spec-hash": contents}}
+    return {"metadata": meta, "spec": {"template": {"spec": {}}}, "status": status}
+
+
+ADOPTED = replace(DEPLOYMENT, exists=True)
+CREATED = replace(DEPLOYMENT, objects=(json.dumps(job_of("a")), json.dumps({"metadata": {"name": NAME}})))
+
+
+def cluster_with(there: list[dict[str, Any]], refuses: Callable[[str, str], bool] = lambda *_: False) -> Handler:
+    """Return the handler of a cluster with these Jobs, without pods and without Kueue."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if refuses(request.method, request.path):
+            return web.json_response({"message": "you may not"}, status=403)
+        if "watch" in request.query:
+            await asyncio.sleep(60)
+        if request.path.endswith(("/jobs", "/pods")) and request.method == "GET":
+            items = there if request.path.endswith("/jobs") else []
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": items})
+        if request.path.endswith(f"/jobs/{NAME}") and there:
+            return web.json_response(there[0])
+        return web.json_response({"message": f"{request.path} not found"}, status=404)
+
+    return handler
+
+
+async def told_of(deployment: plan.Deployment, config: dict[str, Any], until: type = Ended) -> list[Event]:
+    """Carry a deployment to its end, or to an event of a kind."""
+    backend, told = Gke(config), []
+    try:
+        async with asyncio.timeout(30):
+            async for event in backend.deploy(deployment):
+                told.append(event)
+                if isinstance(event, until):
+                    break
+    finally:
+        await backend.close()
+    return told
+
+
+FINISHED = job_of("a", conditions=[{"type": "Complete", "status": "True"}])
+
+
+@pytest.mark.parametrize("deployment", [ADOPTED, CREATED], ids=["adopted", "given to a new actor"])
+def test_a_plugin_that_fails_as_an_actor_connects_is_waited_for(
+    deployment: plan.Deployment, serve: Callable[..., None], tmp_path: Path
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        first, second, *_, last = await told_of(deployment, asdict(GkeBackend()))
+        assert isinstance(first, Waiting) and isinstance(second, Waiting)
+        assert "plugin.sh ended with exit code 1" in first.message
+        assert isinstance(last, Ended) and "plugin" not in last.message  # it is of the Job that was seen
+        assert int((tmp_path / "calls").read_text()) == 4
+
+    serve("/{path:.*}", adopts(cluster_with([FINISHED])), scenario, **plugin(tmp_path, "2 | 3"))
+
+
+def adopts(handler: Handler) -> Handler:
+    """Answer what is created with what is there already, as after an actor before this one."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.json_response(FINISHED if request.path.endswith("/jobs") else {"metadata": {}}, status=201)
+        return await handler(request)
+
+    return answer
+
+
+def test_a_results_volume_that_cannot_be_opened_is_waited_for(serve: Callable[..., None]) -> None:
+    config = asdict(GkeBackend(results_uri="nonsense://x"))
+
+    async def scenario(cluster: Cluster) -> None:
+        backend = Gke(config)
+        events = backend.deploy(ADOPTED)
+        async with asyncio.timeout(30):
+            first = await anext(events)
+            assert isinstance(first, Waiting) and "the results volume nonsense://x cannot be used" in first.message
+            config["results_uri"] = None
+            assert isinstance([event async for event in events][-1], Ended)
+        await backend.close()
+
+    serve("/{path:.*}", cluster_with([FINISHED]), scenario)
+
+
+@pytest.mark.parametrize(
+    ("there", "refuses", "end"),
+    [
+        pytest.param([FINISHED], lambda method, path: path.endswith("/pods"), Lost, id="not seen, and there"),
+        pytest.param([], lambda method, path: path.endswith("/pods"), Ended, id="not seen, and not there"),
+        pytest.param([], lambda method, path: True, Lost, id="not to be asked for"),
+        pytest.param([job_of("a")], lambda method, path: method == "POST", Lost, id="not created, and there"),
+        pytest.param([job_of("b")], lambda method, path: method == "POST", Ended, id="not created, and another's"),
+        pytest.param([], lambda method, path: method == "POST", Ended, id="not created, and not there"),
+    ],
+)
+def test_a_refused_deployment_has_ended_only_if_its_job_is_not_there(
+    there: list[dict[str, Any]], refuses: Callable[[str, str], bool], end: type, serve: Callable[..., None]
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        last = (await told_of(CREATED, asdict(GkeBackend())))[-1]
+        assert isinstance(last, end) and isinstance(last, (Lost, Ended)) and "you may not" in last.message
+        assert not isinstance(last, Ended) or last.kind == "backend_error"
+
+    serve("/{path:.*}", cluster_with(there, refuses), scenario)

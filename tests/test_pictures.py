@@ -51,6 +51,12 @@ def test_every_point_is_drawn_once_and_repeats_as_their_mean(of_measured: pd.Dat
     assert sorted(row["y"] for row in drawn) == pytest.approx(sorted(points.mean()), rel=1e-3)
 
 
+def test_one_concurrency_is_the_only_one_on_its_axis(of_measured: pd.DataFrame) -> None:
+    one = of_measured[of_measured["concurrency"] == 64]
+    said = words(pictures.svg(pictures.curves(one, "ttft_ms_p50", "TTFT P50, ms", log=True)))
+    assert "64" in said and not {"32", "128", "65536"} & set(said)
+
+
 def test_a_panel_with_a_prediction_and_the_title_say_so(rows: pd.DataFrame, of_measured: pd.DataFrame) -> None:
     predicted = rows[rows["source"].eq("simulated")]
     for draw in (pictures.fronts, lambda df: pictures.curves(df, "output_tput_per_gpu", charts.PER_GPU)):

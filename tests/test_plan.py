@@ -57,25 +57,47 @@ def test_the_order_keeps_every_point(values: list[int]) -> None:
 class OnCluster:
     deployment_id: str
     attempts: tuple[tuple[str, int, int], ...]
+    over: bool = False
 
 
 def test_what_a_cluster_holds_is_taken_over_and_not_planned_again() -> None:
     first = make(grown())
     some = [attempt.key for attempt in first.attempts[:3]]
-    gone = ("0123456789abcdef", 1, 1)
-    made = make(grown(), held=[OnCluster("d1", (*some, gone))])
-    assert made.adopted == 1 and made.deployments[0].deployment_id == "d1"
+    unknown = ("0123456789abcdef", 1, 1)
+    made = make(grown(), held=[OnCluster("d1", (*some, unknown))])
+    assert made.adopted == 1 and made.deployments[0].deployment_id == "d1" and made.deployments[0].exists
     assert [attempt.key for attempt in made.deployments[0].attempts] == some
     assert not {attempt.key for d in made.deployments[1:] for attempt in d.attempts} & set(some)
-    assert made.needless == {"d1": (gone,)}
 
 
-def test_what_is_to_be_tried_again_is_not_what_a_cluster_holds_of_before() -> None:
+def test_what_nobody_asks_for_any_more_is_taken_over_too_and_not_to_begin() -> None:
+    gone, other, *_ = make(grown()).attempts
+    narrowed = replace(grown(), points=tuple(p for p in grown().points if p.point_id != gone.point_id))
+    second = (other.point_id, 2, 1)  # with fewer repeats than before
+    held = [OnCluster("d1", (gone.key, second)), OnCluster("d2", (other.key,))]
+    made = make(narrowed, held=held, former={gone.point_id: (R1, gone.point)})
+    assert made.deployments[0].unwanted == {gone.key, second}
+    assert [attempt.key for attempt in made.deployments[0].attempts] == [gone.key, second]
+    assert made.deployments[1].unwanted == set()
+    assert made.attempts[0].key == other.key and gone.point_id not in {a.point_id for a in made.attempts}
+
+
+def test_what_has_its_row_is_not_collected_again_and_a_job_that_runs_is_seen_to_its_end() -> None:
     (attempt, *_) = make(grown()).attempts
     again = plan.Outlook(to_do=(replace(attempt, number=2),))
-    made = make(grown(), outlook=again, held=[OnCluster("d1", (attempt.key,))])
+    recorded = {attempt.key[:2]: 1}
+    made = make(grown(), outlook=again, recorded=recorded, held=[OnCluster("d1", (attempt.key,), over=True)])
     assert made.adopted == 0 and [a.number for a in made.attempts] == [2]
-    assert made.needless == {"d1": (attempt.key,)}
+    made = make(grown(), outlook=again, recorded=recorded, held=[OnCluster("d1", (attempt.key,))])
+    assert made.deployments[0].attempts == () and [a.number for a in made.attempts] == [2]
+
+
+def test_of_two_that_hold_a_point_the_later_attempt_counts() -> None:
+    (attempt, *_) = make(grown()).attempts
+    later = replace(attempt, number=2)
+    held = [OnCluster(name, (key,), over=True) for name, key in (("d1", attempt.key), ("d2", later.key))]
+    made = make(grown(), held=[*held, OnCluster("d3", (later.key,), over=True)])
+    assert [(d.deployment_id, d.attempts) for d in made.deployments[: made.adopted]] == [("d2", (later,))]
 
 
 def test_what_waits_for_its_time_is_not_planned_but_taken_over() -> None:

@@ -93,9 +93,9 @@ def compare(
     (another driver, other clocks, another engine configuration than was asked for) are not comparable, unless `allow`
     names it. Statistics are on logarithms, with noise that the points of an engine start (`deployment_id`) share and
     noise of each row, both pooled over all points; see `sweep/analysis/noise.py`. Rows are adjusted by
-    Benjamini-Hochberg. The verdict is that of the whole: geometric means per group, the front's hypervolume, and
-    throughput at fixed interactivities, held to one level by Holm's method, so that of equal sweeps at most a share
-    `alpha` looks different. Without repeats noise is assumed, and `notes` says so.
+    Benjamini-Hochberg. The verdict is that of the whole: geometric means per group and, of a throughput, the front's
+    hypervolume and throughput at fixed interactivities, held to one level by Holm's method, so that of equal sweeps at
+    most a share `alpha` looks different. Without repeats noise is assumed, and `notes` says so.
 
     Measured rows against simulated ones give the errors of the prediction and no verdict.
 
@@ -109,7 +109,8 @@ def compare(
         alpha: chance of calling equal sweeps different.
 
     Raises:
-        UsageError: a column is missing, or one of a and b has both measured and simulated rows.
+        UsageError: a column is missing, the metric is no number, or one of a and b has both measured and simulated
+            rows.
 
     Example:
         >>> import pandas
@@ -145,7 +146,8 @@ def compare(
         notes.append(said)
         for name, values in _row_tests(kept, metric, found, alpha).items():
             columns[name][usable] = values
-        tests = _whole_tests(kept, keys, metric, found, alpha, at, sign, noise, predicted)
+        tests = _whole_tests(kept, keys, metric, found, alpha, at, noise, predicted)
+        notes += _not_asked(tests, metric, at)
     table = table.assign(**columns)
     table["verdict"] = [
         _verdict(ratio, q, alpha, sign) if use else Verdict.NOT_COMPARABLE.value
@@ -169,8 +171,8 @@ def compare(
 def _check(
     a: pd.DataFrame, b: pd.DataFrame, metric: str, noise: float | None, allow: Collection[str], alpha: float
 ) -> None:
-    of.expect(a, (metric,))
-    of.expect(b, (metric,))
+    of.numbers(a, metric)
+    of.numbers(b, metric)
     if noise is not None and not 0 <= noise < 1:
         raise UsageError(f"noise must be a share from 0 to 1, such as 0.02 for 2 %, not {noise!r}")
     if not 0 < alpha < 1:
@@ -196,6 +198,11 @@ def _less_is_better(metric: str) -> bool:
     if "_ms_" in metric or metric.startswith("cost_"):
         return True
     return metric.endswith(("_ms", "_s", "_j", "_w_per_gpu")) and not metric.endswith("_per_j")
+
+
+def _is_throughput(metric: str) -> bool:
+    """Whether it is traded for interactivity; a front of anything else, of speed against itself, says nothing."""
+    return any(word in metric for word in ("tput", "goodput", "throughput"))
 
 
 def _measured(pairs: Pairs, metric: str) -> dict[str, Any]:
@@ -256,7 +263,6 @@ def _whole_tests(
     noise: Noise,
     alpha: float,
     at: Sequence[float] | None,
-    sign: float,
     given: float | None,
     predicted: bool,
 ) -> pd.DataFrame:
@@ -266,8 +272,9 @@ def _whole_tests(
     group = of.group_numbers(pairs.points, keys)
     groups = [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
     tests = list(whole.means(*measurements.sides(pairs, [metric]), groups, noise))
-    x = _interactivity(pairs, metric)
-    if sign > 0 and x is not None:
+    sign = -1.0 if _less_is_better(metric) else 1.0
+    x = _interactivity(pairs, metric) if _is_throughput(metric) else None
+    if x is not None:
         seen = measurements.complete(pairs, [metric, x])
         place = np.cumsum(seen) - 1
         with_x = {number: place[points[seen[points]]] for number, points in enumerate(groups) if seen[points].any()}
@@ -319,11 +326,22 @@ def _notes(pairs: Pairs, usable: Array, table: pd.DataFrame, predicted: bool) ->
     notes = []
     if len(table) and (left := int((~usable).sum())):
         notes.append(f"{left} of {len(table)} points that are in both are not comparable.")
-    if not predicted and (names := matching.unknown(pairs)):
+    if len(table) and not predicted and (names := matching.unknown(pairs)):
         notes.append(f"Not known of both sweeps, so it may differ: {', '.join(names)}.")
     if not len(table):
         notes.append("No point is in both.")
     return notes
+
+
+def _not_asked(tests: pd.DataFrame, metric: str, at: Sequence[float] | None) -> list[str]:
+    """Return what became of interactivities that were asked for and have no throughput."""
+    told = set(tests["at"].dropna())
+    missing = ", ".join(f"{level:g}" for level in at or () if level not in told)
+    if not missing:
+        return []
+    if not _is_throughput(metric):
+        return [f"{metric} is no throughput, so it has no front, and nothing to say at {missing} tok/s/user."]
+    return [f"No group has a throughput at {missing} tok/s/user: that lies outside of its fronts."]
 
 
 def _prediction(pairs: Pairs, keys: Sequence[str], metric: str, *, measured_is_a: bool) -> Comparison:

@@ -23,9 +23,10 @@ def pareto(
     """Return the rows that no other row of their group beats: none is at least as good in both and better in one.
 
     More is better in x and in y; for a figure where less is better, such as a latency, negate the column first. Rows
-    that are not ok, or lack x or y, are left out. Rows that are equal in both x and y are all kept. Measured and
-    simulated rows are never compared: where df has a `source`, each source has its own front. All repeats of a point
-    compete as single rows; take means first where that is not wanted.
+    that are not ok, or lack x or y, are left out; what is infinite was not measured and counts as lacking. Rows that
+    are equal in both x and y are all kept. Measured and simulated rows are never compared: where df has a `source`,
+    each source has its own front. All repeats of a point compete as single rows; take means first where that is not
+    wanted.
 
     Args:
         df: rows of `sweep.load`, with the columns x, y, those of `by`, and `status` where not all rows are ok.
@@ -41,7 +42,7 @@ def pareto(
             the clock's.
 
     Raises:
-        UsageError: df lacks a column.
+        UsageError: df lacks a column, or x or y holds no numbers.
 
     Example:
         >>> import pandas
@@ -51,14 +52,14 @@ def pareto(
     """
     import numpy as np
 
-    of.expect(df, (x, y))
+    every_x, every_y = of.numbers(df, x), of.numbers(df, y)
     keys = of.group_columns(df, by)
-    usable = np.flatnonzero(of.ok(df) & df[x].notna().to_numpy(bool) & df[y].notna().to_numpy(bool))
-    wanted = [*keys, x, y, *([of.CLOCK] if of.CLOCK in df.columns else [])]
+    usable = np.flatnonzero(of.ok(df) & ~np.isnan(every_x) & ~np.isnan(every_y))
+    wanted = [*keys, *([of.CLOCK] if of.CLOCK in df.columns else [])]
     rows = df[list(dict.fromkeys(wanted))].iloc[usable]
     group = of.group_numbers(rows, keys)
     of.warn_of_clocks(rows, group, stacklevel=2)
-    xs, ys = rows[x].to_numpy("float64"), rows[y].to_numpy("float64")
+    xs, ys = every_x[usable], every_y[usable]
     front = np.flatnonzero(_unbeaten(xs, ys, group))
     found: pd.DataFrame = df.iloc[usable[front[np.lexsort((xs[front], group[front]))]]]
     return found

@@ -41,7 +41,8 @@ def interpolate(
         UserWarning: rows of one group ran at different GPU clocks (`sm_clock_mhz`).
 
     Raises:
-        UsageError: df lacks a column, or `at` has not exactly one.
+        UsageError: df lacks a column, or it holds no numbers; `at` has not exactly one column, or it is y or one of
+            `by`; its values are no numbers.
 
     Example:
         >>> import pandas
@@ -55,9 +56,16 @@ def interpolate(
     if len(at) != 1:
         raise UsageError(f"at must name one column, for example at={{'tps_per_user': 50}}, not {dict(at)!r}")
     ((x, values),) = at.items()
-    wanted = np.atleast_1d(np.asarray(values, dtype="float64"))
-    front = pareto(df, x=x, y=y, by=by)
     keys = of.group_columns(df, by)
+    if x == y or x in keys:
+        raise UsageError(
+            f"at={{{x!r}: ...}} asks for {x} where it is {'what is asked' if x == y else 'a group'} itself"
+        )
+    try:
+        wanted = np.atleast_1d(np.asarray(values, dtype="float64"))
+    except (TypeError, ValueError):
+        raise UsageError(f"at={{{x!r}: ...}} must have one or more numbers, not {values!r}") from None
+    front = pareto(df, x=x, y=y, by=by)
     group = of.group_numbers(front, keys)
     parts: list[pd.DataFrame] = []
     for number in np.unique(group):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweep.analysis import noise as noises
+from sweep.analysis import rows as of
 from sweep.analysis.matching import Pairs
 from sweep.analysis.noise import Noise
 
@@ -79,10 +80,14 @@ def _correlated(covariance: Array, shape: tuple[int, ...], rng: np.random.Genera
 
 
 def logs(df: pd.DataFrame, name: str) -> Array:
-    """Return the logarithms of a column; NaN of what is unknown or not positive."""
+    """Return the logarithms of a column; NaN of what is unknown, infinite or not positive.
+
+    Raises:
+        UsageError: the column holds no numbers.
+    """
     import numpy as np
 
-    values = df[name].to_numpy("float64", na_value=np.nan)
+    values = of.numbers(df, name)
     return np.log(np.where(values > 0, values, np.nan))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.analysis import rows as of
 from sweep.errors import UsageError
@@ -50,9 +50,7 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
     of.expect(df, ("output_tput_tps", "total_tput_tps"))
     if not {"gpus_held", "gpus_used"} & set(df.columns):
         of.expect(df, ("gpus_held",))
-    if price_per_gpu_hour is not None and not (
-        isinstance(price_per_gpu_hour, (int, float)) and 0 < price_per_gpu_hour < math.inf
-    ):
+    if price_per_gpu_hour is not None and not _is_price(price_per_gpu_hour):
         raise UsageError(f"price_per_gpu_hour must be a positive number of USD, not {price_per_gpu_hour!r}")
 
     def numbers(name: str) -> pd.Series:
@@ -74,3 +72,10 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
         per_j = numbers("output_tokens_per_j")
         added |= {f"{kind}_tokens_per_j": per_j * rates[kind] / output for kind in ("input", "total")}
     return df.assign(**added)
+
+
+def _is_price(value: Any) -> bool:
+    import numpy as np
+
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return number and 0 < value < math.inf

@@ -24,6 +24,22 @@ def expect(df: pd.DataFrame, names: Iterable[str]) -> None:
             raise UsageError(f"the rows have no column {name}{nearest(name, map(str, df.columns))}")
 
 
+def numbers(df: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the numbers of a column, NaN where none is known; an infinite one is none: nothing was measured so.
+
+    Raises:
+        UsageError: df lacks the column, or it holds no numbers.
+    """
+    import numpy as np
+
+    expect(df, (name,))
+    try:
+        values = df[name].to_numpy("float64", na_value=np.nan)
+    except (TypeError, ValueError):
+        raise UsageError(f"the column {name} holds no numbers but {df[name].dtype}") from None
+    return np.where(np.isfinite(values), values, np.nan)
+
+
 def ok(df: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each row whether its numbers may be used; without a `status` all may."""
     import numpy as np

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import UsageError
-from sweep.expression import Evaluate, Meaning, compile_expression
+from sweep.expression import ARITHMETIC, Evaluate, Meaning, compile_expression
 from sweep.point import SETTINGS
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def rows_where(df: pd.DataFrame, condition: str) -> np.ndarray[Any, np.dtype[np.
     """Return for each row whether the condition is known to hold.
 
     condition: for example `ttft_ms_p99 < 500 and tps_per_user >= 30`; names are columns of df, and a `concurrency` of 0
-        (unlimited) is infinite. A row in which a column is null meets no condition on that column.
+        (unlimited) is infinite. A row in which a column is null meets no condition on that column, nor does one in
+        which it divides by 0.
 
     Raises:
         UsageError: the text is no expression, names no column, or its values cannot be combined.
@@ -75,7 +76,11 @@ def _choices(name: str) -> list[str] | None:
 
 
 def _values(column: pd.Series) -> Any:
-    """Return the values of a column as an array of pandas in which null is NA and numbers are Float64."""
+    """Return the values of a column as an array of pandas in which null is NA and numbers are Float64.
+
+    What is infinite was not measured, and is NA too.
+    """
+    import numpy as np
     import pandas as pd
 
     kind = pd.api.types
@@ -85,7 +90,7 @@ def _values(column: pd.Series) -> Any:
         return column.astype("boolean").array
     if kind.is_numeric_dtype(column.dtype):
         values = column.to_numpy("float64", na_value=float("nan"))
-        return pd.arrays.FloatingArray(values, values != values)
+        return pd.arrays.FloatingArray(values, ~np.isfinite(values))
     if isinstance(column.dtype, pd.CategoricalDtype) or kind.is_string_dtype(column.dtype):
         return column.astype("string").array
     return column.array
@@ -182,6 +187,25 @@ def _unlimited(value: Any) -> Any:
     return pd.arrays.FloatingArray(np.where(numbers == 0, np.inf, numbers), np.isnan(numbers))
 
 
+def _division(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a division whose result is not known where the divisor is 0: it is no number, and beats none."""
+
+    def divide(a: Any, b: Any) -> Any:
+        import numpy as np
+        import pandas as pd
+
+        found = operation(a, b)
+        if not hasattr(b, "dtype") and b == 0:
+            raise ZeroDivisionError("division by zero")
+        if not hasattr(found, "dtype"):
+            return found
+        divisor = b.to_numpy("float64", na_value=np.nan) if hasattr(b, "dtype") else b
+        numbers = found.to_numpy("float64", na_value=np.nan)
+        return pd.arrays.FloatingArray(numbers, np.isnan(numbers) | (divisor == 0))
+
+    return divide
+
+
 def _each(name: str) -> Callable[..., Any]:
     """Return a function of numpy, by its name, that takes columns and numbers; numpy is imported where it is called."""
 
@@ -224,5 +248,6 @@ COLUMNS = Meaning(
     unlimited=_unlimited,
     is_text=_is_text,
     shown=_shown,
+    arithmetic={**ARITHMETIC, **{kind: _division(ARITHMETIC[kind]) for kind in (ast.Div, ast.FloorDiv, ast.Mod)}},
 )
 """The words of the language over columns; every column is read once, and all rows are computed at a time."""

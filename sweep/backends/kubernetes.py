@@ -27,6 +27,8 @@ REQUEST_S = 30
 PATIENCE_S = 60.0
 """For how long a request is tried again when the server does not answer, is too busy or fails."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+LONGEST_ASKED_S = 60.0
+"""The longest pause that a server is granted: it may be well again long before, and a watch would see nothing."""
 WATCH_S = 290
 """A watch is ended by the server after so long, and goes on where it was."""
 SILENCE_S = 150
@@ -37,6 +39,8 @@ LONGEST_LINE_BYTES, LONGEST_OBJECT_BYTES = 2**18, 2**24
 RENEW_BEFORE = timedelta(seconds=60)
 MOST_REFUSALS = 3
 """So often in a row credentials that were just read may be refused; then they are wrong."""
+WEB_PAGE = "text/html"
+"""What no Kubernetes API answers with: it is of something in between, and so is its HTTP status."""
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +91,7 @@ class Cluster:
         self.ahead_s: float | None = None
         self._access = access
         self._renewing = asyncio.Lock()
+        self._not_renewed: ClusterError | None = None
         self._refusals = 0
         connector = aiohttp.TCPConnector(limit=0, ssl=access.tls)  # each followed log holds a connection
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18)
@@ -96,7 +101,7 @@ class Cluster:
         """Return the cluster of a kubectl context, by default the current one, or the one that this pod runs in.
 
         Raises:
-            UsageError: there is no such context, or its plugin gives no token.
+            UsageError: there is no such context, or its plugin gives no credentials.
         """
         access = await Access.load(context)
         return cls(access, namespace or access.namespace)
@@ -140,13 +145,12 @@ class Cluster:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 refused = ClusterError(f"{self._access.host} does not answer: {_said(error)}")
                 pause = pauses.next()
-            except ClusterError as error:  # no new token
+            except ClusterError as error:  # no new credentials
                 refused, pause = error, pauses.next()
             else:
-                if answer.status < 300:
-                    found: dict[str, Any] = json.loads(text) if text else {}
+                if answer.status < 300 and (found := _object(text)) is not None:
                     return found
-                refused = _refused(method, path, answer.status, text)
+                refused = self._refused(method, path, answer, text)
                 pause = pauses.next(answer.headers.get("Retry-After"))
                 if answer.status == 401 and not renewed:
                     try:
@@ -156,8 +160,8 @@ class Cluster:
                     else:
                         renewed = True
                         continue
-                elif not refused.is_passing:
-                    raise refused
+            if not refused.is_passing:
+                raise refused
             if time.monotonic() + pause > until:
                 raise refused
             if trouble is not None:
@@ -184,10 +188,10 @@ class Cluster:
                 yield Change(listed=tuple(listed["items"]), version=version_of(listed))
             try:
                 async for kind, told in self._watch_from(path, selector, version):
-                    pauses = Pauses()
                     if kind == "ERROR":
                         version = None if told.get("code") == 410 else version
                         break
+                    pauses = Pauses()
                     version = told["metadata"]["resourceVersion"]
                     told["metadata"].pop("managedFields", None)  # a third of what is kept of an object, and of no use
                     if kind != "BOOKMARK":
@@ -213,7 +217,7 @@ class Cluster:
             if answer.status == 410:
                 yield "ERROR", {"code": 410}
             elif answer.status >= 300:
-                raise _refused("watch", path, answer.status, await answer.read())
+                raise self._refused("watch", path, answer, await answer.read())
             else:
                 async for line in _lines(answer.content, LONGEST_OBJECT_BYTES):
                     if line is None:  # it is told again in the list
@@ -246,7 +250,7 @@ class Cluster:
         try:
             async with self._stream(path, params, timeout) as answer:
                 if answer.status >= 300:
-                    raise _refused("read the log of", pod, answer.status, await answer.read())
+                    raise self._refused("read the log of", pod, answer, await answer.read())
                 async for raw in _lines(answer.content, LONGEST_LINE_BYTES):
                     if raw is not None and (found := _LOG_LINE.match(raw.decode("utf-8", "replace"))):
                         yield LogLine(time=found[1], text=found[2])
@@ -260,6 +264,8 @@ class Cluster:
         """Open an answer that may be left before its end; its connection is dropped then, without TLS's farewell."""
         async with await self._send("GET", path, params, None, timeout) as answer:
             try:
+                if answer.content_type == WEB_PAGE:
+                    raise self._refused("GET", path, answer, b"")
                 if answer.status != 401:
                     self._refusals = 0
                 elif self._refusals < MOST_REFUSALS:
@@ -304,15 +310,41 @@ class Cluster:
         """Read the credentials anew: tokens of GKE end after an hour.
 
         Raises:
-            ClusterError: the plugin gives none now, which may pass.
+            ClusterError: the plugin gives none now, which may pass; or the context means another server now, which may
+                be another cluster: what it says of our Jobs would be wrong.
         """
-        before = self._access
+        before, not_renewed = self._access, self._not_renewed
         async with self._renewing:
-            if self._access is before:  # else another request has done it
-                try:
-                    self._access = await Access.load(before.context)
-                except UsageError as error:
-                    raise ClusterError(f"no new credentials: {error}") from error
+            if self._access is not before:  # another request has done it
+                return
+            if self._not_renewed is not None and self._not_renewed is not not_renewed:  # or has just tried in vain
+                raise ClusterError(str(self._not_renewed), self._not_renewed.status)
+            try:
+                found = await Access.load(before.context)
+            except UsageError as error:
+                self._not_renewed = ClusterError(f"no new credentials: {error}")
+                raise self._not_renewed from error
+            if found.host != before.host:
+                self._not_renewed = ClusterError(
+                    f"kubectl context {before.context} was {before.host} when this began and is {found.host} now; it is"
+                    " not followed there: end this, and go on with the same command if it is the same cluster",
+                    status=-1,
+                )
+                raise self._not_renewed
+            self._access = found
+
+    def _refused(self, asked: str, of: str, answer: aiohttp.ClientResponse, text: bytes) -> ClusterError:
+        """Return the error of an answer that is not what was asked for."""
+        if answer.content_type == WEB_PAGE or answer.status < 300:
+            return ClusterError(
+                f"{self._access.host} is no Kubernetes API: it answers with {answer.content_type} (HTTP"
+                f" {answer.status}); a proxy or a login page is likely to be in between"
+            )
+        try:
+            message = str(json.loads(text)["message"])
+        except (ValueError, KeyError, TypeError):
+            message = text.decode("utf-8", "replace")[:300] or f"{asked} {of}"
+        return ClusterError(f"{message} (HTTP {answer.status})", answer.status)
 
 
 async def _lines(content: aiohttp.StreamReader, longest: int) -> AsyncIterator[bytes | None]:
@@ -342,20 +374,19 @@ class Pauses:
     tries: int = 0
 
     def next(self, asked_for: str | None = None) -> float:
-        """Return how long to wait now, at least what the server asked for."""
+        """Return how long to wait now, at least what the server asked for where that is not too long."""
         longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**self.tries)
         self.tries = min(self.tries + 1, 20)
         wanted = float(asked_for) if asked_for and asked_for.isdecimal() else 0.0
-        return max(wanted, longest * random.uniform(0.5, 1))
+        return max(min(wanted, LONGEST_ASKED_S), longest * random.uniform(0.5, 1))
 
 
-def _refused(method: str, path: str, status: int, text: bytes) -> ClusterError:
+def _object(text: bytes) -> dict[str, Any] | None:
     try:
         said = json.loads(text)
-        message = str(said["message"])
-    except (ValueError, KeyError, TypeError):
-        message = text.decode("utf-8", "replace")[:300] or f"{method} {path}"
-    return ClusterError(f"{message} (HTTP {status})", status)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _ahead_s(date: str | None) -> float | None:

@@ -10,12 +10,11 @@ Nothing else prints, but for what people read in the terminal (summary.py, progr
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from sweep.cli import pages, sweeps, tables
-from sweep.cli.exits import Exit
+from sweep.cli.exits import Exit, drop_output
 from sweep.errors import Interrupted, UsageError, nearest
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
@@ -49,5 +48,5 @@ def run_command(arguments: Sequence[str]) -> int:
         print(f"sweep: {error or 'interrupted'}", file=sys.stderr)
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return Exit.OK

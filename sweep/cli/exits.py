@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import IntEnum
 
 
@@ -18,3 +20,8 @@ class Exit(IntEnum):
     """The sweep ended, but some points failed, were skipped or cannot be predicted."""
     INTERRUPTED = 130
     """Everything is kept."""
+
+
+def drop_output() -> None:
+    """Write what is still printed to nowhere, where the reader of stdout went away: Python ends with 120 else."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

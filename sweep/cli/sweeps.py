@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,13 @@ from sweep.cli.exits import Exit
 from sweep.errors import UsageError
 
 if TYPE_CHECKING:
-    from sweep.backends import AttemptKey
     from sweep.backends.gke import Live
     from sweep.config import SweepConfig
     from sweep.driver import RayStart
     from sweep.driver.steering import Steering
     from sweep.matrix import Expansion
-    from sweep.plan import Plan
-    from sweep.point import Model
+    from sweep.plan import Deployment, Plan
+    from sweep.point import Model, Point
     from sweep.table import Record, Results, Source
 
 HYDRA_ANSWERS = (
@@ -103,8 +103,10 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
         config_hash=results.write_config(dict(cfg.resolved) | {"pruned": summary.pruned_as_data(job.plan)}),
         price_usd_per_gpu_hour=cfg.price_per_gpu_hour,
     )
-    if not job.plan.attempts:
+    if not job.plan.deployments:
         results.append([recorder.skipped(*skip) for skip in job.steering.step(()).skip])
+        if job.steering.has_done_all:
+            results.end_redo()
         print(f"{cfg.name}: {summary.nothing_to_do(job.plan)}", file=sys.stderr)
         return ""
     deployments, submitted = list(job.plan.deployments), 0
@@ -114,8 +116,8 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
         _expect_ready(cfg, [text for deployment in dressed for text in deployment.objects[:1]])
         deployments[job.plan.adopted :] = dressed
     if cfg.run.detach:
-        submitted = cluster.submit(cfg, deployments[job.plan.adopted :])
-        deployments = [deployment for deployment in deployments if deployment.deployment_id in job.ended]
+        submitted = cluster.submit(cfg, deployments[job.plan.adopted :], deployments[: job.plan.adopted])
+        deployments = [each for each in deployments if each.deployment_id in job.ended or not _is_wanted(each)]
     if deployments:
         ray.begin(cfg.ray.address)
         to_do = sum(len(deployment.attempts) for deployment in deployments)
@@ -129,7 +131,6 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
                 actors=job.actors,
                 in_process=backends.find(cfg.backend).in_process,
                 watcher=watcher,
-                needless=job.needless,
                 cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
                 follow_up=not cfg.run.detach,
             )
@@ -238,7 +239,11 @@ def gc(arguments: list[str]) -> int:
             f"{results.folder} holds no sweep, so nothing of it can be on a cluster (--owner NAME deletes all of a"
             " person's)"
         )
-    deleted = cluster.remove_of(cfg, owner) if owner is not None else cluster.remove(cfg, results.sweep_id)
+    if owner is not None:
+        deleted = cluster.remove_of(cfg, owner)
+    else:
+        with results.lock():  # a driver that runs would make again what is deleted
+            deleted = cluster.remove(cfg, results.sweep_id)
     for name in deleted:
         print(name)
     whose = f"owner {owner}" if owner is not None else f"{cfg.name} ({results.sweep_id})"
@@ -292,7 +297,6 @@ def status(arguments: list[str]) -> int:
 class _Job:
     """What is to do, and who decides how it goes on.
 
-    needless: attempts that exist on the cluster and nobody wants, by deployment_id.
     ended: the deployments there that are over and only to be collected.
     """
 
@@ -300,7 +304,6 @@ class _Job:
     steering: Steering
     source: Source
     actors: int
-    needless: Mapping[str, Sequence[AttemptKey]]
     ended: frozenset[str]
 
 
@@ -386,19 +389,39 @@ def _job(
             ),
         ),
         records=records,
+        former=_former_points(results, grown, held),
         redo=Redo.of(cfg.run.redo, len(_current(cfg, rows[:redo_since]))) if cfg.run.redo else None,
         dress=lambda deployments, avoid: cluster.dress(cfg, deployments, avoid),
     )
-    made = steering.plan_beside(held, busy=sum(not live.standing.ended for live in held))
-    known = {(record.point_id, record.repeat, record.attempt) for record in records}
+    made = steering.plan_beside(held, busy=sum(not live.over for live in held))
     return _Job(
         plan=made,
         steering=steering,
         source=backend.source,
         actors=actors,
-        needless={name: [key for key in keys if key not in known] for name, keys in made.needless.items()},
-        ended=frozenset(live.deployment_id for live in held if live.standing.ended),
+        ended=frozenset(live.deployment_id for live in held if live.over),
     )
+
+
+def _former_points(
+    results: Results, grown: Sequence[tuple[Model, Expansion]], held: Sequence[Live]
+) -> dict[str, tuple[Model, Point]]:
+    """Return the points that are measured on the cluster and that only earlier commands of this sweep asked for."""
+    from sweep import matrix, plan
+    from sweep.config import parts_of
+
+    missing = {point_id for live in held for point_id, _, _ in live.attempts} - plan.points_of(grown).keys()
+    found: dict[str, tuple[Model, Point]] = {}
+    for resolved in results.configs().values() if missing else ():
+        with contextlib.suppress(UsageError, KeyError):  # of an older sweep, which had other settings
+            for part in parts_of(resolved):
+                points = matrix.expand(part.matrix, part.settings, part.model).points
+                found |= {point.point_id: (part.model, point) for point in points if point.point_id in missing}
+    return found
+
+
+def _is_wanted(deployment: Deployment) -> bool:
+    return any(attempt.key not in deployment.unwanted for attempt in deployment.attempts)
 
 
 def _current(cfg: SweepConfig, rows: Sequence[Record]) -> list[Record]:

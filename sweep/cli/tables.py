@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.cli.exits import Exit
+from sweep.cli.exits import Exit, drop_output
 from sweep.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ def show(arguments: list[str]) -> int:
     said = parser.parse_args(_joined(arguments, "--sort"))
     folders = [_existing(folder).folder for folder in said.folders]
     frame = load(folders, status="all", attempts="all" if said.all_attempts else "last")
-    columns = said.columns.split(",") if said.columns else None
+    columns = _names(said.columns) if said.columns else None
     _expect_columns(frame, columns or ())
     if said.where:
         frame = frame[rows_where(frame, said.where)]
     if said.sort or said.desc:
         frame = _sorted(frame, said.sort, said.desc)
     if said.json:
-        _print_json_lines(frame[columns or list(frame)])
+        _print_json_lines(frame[columns] if columns else frame)
     elif said.csv:
-        frame[columns or list(frame)].to_csv(sys.stdout, index=False)
+        (frame[columns] if columns else frame).to_csv(sys.stdout, index=False)
     else:
         summary.print_rows(frame, columns)
     return Exit.OK
@@ -70,18 +70,24 @@ def _joined(arguments: Sequence[str], option: str) -> list[str]:
     return joined
 
 
+def _names(text: str) -> list[str]:
+    """Return comma-separated names, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
 def _expect_columns(frame: pd.DataFrame, names: Iterable[str]) -> None:
     for name in names:
         if name not in frame:
-            raise UsageError(f"there is no column {name}{nearest(name, frame.columns)}")
+            raise UsageError(f"there is no column {name or repr(name)}{nearest(name, frame.columns)}")
 
 
 def _sorted(frame: pd.DataFrame, columns: str | None, downwards: bool) -> pd.DataFrame:
     if columns is None:
         raise UsageError("--desc sorts downwards by what? give --sort COLUMN")
-    names = [name.removeprefix("-") for name in columns.split(",")]
+    said = _names(columns)
+    names = [name.removeprefix("-") for name in said]
     _expect_columns(frame, names)
-    upwards = [name.startswith("-") == downwards for name in columns.split(",")]
+    upwards = [name.startswith("-") == downwards for name in said]
     return frame.sort_values(names, ascending=upwards, kind="stable")
 
 
@@ -132,10 +138,14 @@ def compare(arguments: list[str]) -> int:
         alpha=_number("--alpha", said.alpha),
         allow=[name for name in said.allow.split(",") if name],
     )
-    if said.json:
-        print(json.dumps(comparison_summary.comparison_as_data(found)))
-    else:
-        comparison_summary.print_comparison(found, said.a, said.b, every_row=said.all)
+    try:
+        if said.json:
+            print(json.dumps(comparison_summary.comparison_as_data(found)))
+        else:
+            comparison_summary.print_comparison(found, said.a, said.b, every_row=said.all)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` must not open the gate
+        drop_output()
     if "regression" in said.fail_on and found.verdict in (analysis.Verdict.NOT_COMPARABLE, analysis.Verdict.PREDICTION):
         raise UsageError("--fail-on regression cannot be answered: nothing measured was compared, see above")
     missing = "missing" in said.fail_on and bool((found.unmatched["side"] == "a").any())

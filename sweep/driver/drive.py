@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sweep.backends import AttemptKey, Ended, Lost, PointDone, PointFailed, Started, Waiting
+from sweep.backends import Ended, Lost, PointDone, PointFailed, Started, Waiting
 from sweep.driver.pool import Numbered, Pool
 from sweep.driver.recorder import Recorder, failed
 from sweep.driver.session import TURN_S, RayStart, stop_signals
@@ -59,7 +59,6 @@ def run(
     actors: int,
     in_process: bool,
     watcher: Watcher,
-    needless: Mapping[str, Sequence[AttemptKey]] | None = None,
     cancel_on_interrupt: bool = False,
     follow_up: bool = True,
     clock: Callable[[], float] = time.monotonic,
@@ -68,7 +67,6 @@ def run(
 
     in_process: the actors do the work themselves, one deployment at a time each; otherwise all are handed out at once
         and something else (a cluster) queues them.
-    needless: attempts that deployments which exist already hold and nobody wants; they are told not to begin them.
     cancel_on_interrupt: what runs elsewhere is ended too; otherwise it goes on.
     follow_up: whether what follows from failures is begun; otherwise it is left to the next run.
 
@@ -84,7 +82,7 @@ def run(
         remote = api.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=8)(Pool)
         wanted = min(actors, len(deployments)) or 1
         members = [Member(remote.remote(recorder.backend, backend_config)) for _ in range(wanted)]
-        drive = _Drive(api, recorder, steering, watcher, in_process, clock, members, needless or {})
+        drive = _Drive(api, recorder, steering, watcher, in_process, clock, members)
         drive.take(deployments)
         asked: dict[Member, Any] = {}
         while not stopped.is_set():
@@ -138,7 +136,6 @@ class _Drive:
     in_process: bool
     clock: Callable[[], float]
     members: Sequence[Member]
-    needless: Mapping[str, Sequence[AttemptKey]]
     waiting: deque[Work] = field(default_factory=deque)
     counts: Counter[Status] = field(default_factory=Counter)
     lost: dict[str, tuple[Holding, str]] = field(default_factory=dict)
@@ -185,10 +182,13 @@ class _Drive:
         return [work.holding() for work in self._works()]
 
     def _drop_stopped(self) -> None:
-        """Write off what was stopped before anybody had it."""
+        """Write off what was stopped before anybody had it; what exists is asked first."""
         kept: deque[Work] = deque()
         left_out = []
         for work in self.waiting:
+            if work.deployment.exists:
+                kept.append(work)
+                continue
             for key in [key for key in work.left if key in work.stopped]:
                 left_out.append((work.left.pop(key), *work.stopped[key]))
             if work.left:
@@ -206,7 +206,9 @@ class _Drive:
         most = self.steering.rules.max_deployments
         carried = sum(len(each.carries) for each in self.members)
         room = 1 if self.in_process else -(-(len(self.waiting) + len(member.carries)) // len(self.members))
-        while self.waiting and len(member.carries) < room and (most is None or carried < most):
+        while self.waiting and len(member.carries) < room:
+            if most is not None and carried >= most and not self.waiting[0].deployment.exists:
+                break
             work = self.waiting.popleft()
             carried += 1
             member.carries[work.deployment.deployment_id] = work
@@ -221,9 +223,7 @@ class _Drive:
         """
         given = tuple(member.given) if member.lost_since is None else ()
         stops = {
-            deployment_id: keys
-            for deployment_id, work in member.carries.items()
-            if (keys := (*work.stopped, *self.needless.get(deployment_id, ())))
+            deployment_id: tuple(keys) for deployment_id, work in member.carries.items() if (keys := work.not_to_begin)
         }
         member.asked_at, member.sent = self.clock(), len(given)
         return member.actor.poll.remote(member.life, member.acknowledged, given, wait_s, stops)
@@ -311,7 +311,8 @@ class _Drive:
             match event:
                 case PointDone() | PointFailed():
                     attempt = work.left.pop(event.key, None)
-                    if attempt is not None:
+                    ended_with_it = isinstance(event, PointFailed) and event.key in work.deployment.unwanted
+                    if attempt is not None and not ended_with_it:
                         rows.append(self._row(work, attempt, event))
                         member.deaths = 0
                 case Ended() if member.careful and work.wanted and not event.message:
@@ -350,12 +351,12 @@ class _Drive:
         """Return the rows of what a deployment did not come to: stopped, or failed by what ended it.
 
         A failure that is tried again is the first one's; the others were just not reached. One that is not is all of
-        theirs: each would only meet it again.
+        theirs: each would only meet it again. What nobody asks for gets no row.
         """
         left_out = [(attempt, *work.stopped[key]) for key, attempt in work.left.items() if key in work.stopped]
         rows, kind = self._skipped(left_out), event.kind
         for key, attempt in work.left.items():
-            if key in work.stopped:
+            if key in work.not_to_begin:
                 continue
             why = event.message or "no reason was told"
             said = failed(key, kind, f"{ENDED}{why}", event.at)

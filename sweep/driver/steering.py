@@ -52,6 +52,7 @@ class Holding:
     attempts: Sequence[tuple[str, int, int]]
     gpus_held: int
     since: datetime | None
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class Steering:
     """Decides for one run.
 
     records: the rows that count, those of this run behind `since`.
+    former: points that earlier commands asked for, by id, as far as deployments that exist may measure them.
     """
 
     expansions: Sequence[tuple[Model, Expansion]]
@@ -87,6 +89,7 @@ class Steering:
     rules: Rules
     records: list[Record]
     redo: Redo | None = None
+    former: Mapping[str, tuple[Model, Point]] = field(default_factory=dict)
     dress: Dress = lambda deployments, _: deployments
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     since: int = field(init=False)
@@ -211,9 +214,21 @@ class Steering:
             outlook=outlook,
             nodes=max(1, self.rules.nodes - busy),
             max_points_per_deployment=self.rules.max_points,
+            repeats=self.rules.repeats,
             held=held,
+            recorded=self._recorded(),
+            former=self.former,
             alone=self.rules.canary and not self._has_measured(),
         )
+
+    def _recorded(self) -> dict[tuple[str, int], int]:
+        """Return the highest attempt of each (point_id, repeat) that has a row."""
+        found: dict[tuple[str, int], int] = {}
+        for record in self.records:
+            if record.source == self.source:
+                key = (record.point_id, record.repeat)
+                found[key] = max(record.attempt, found.get(key, 0))
+        return found
 
     def _lookahead(self) -> timedelta:
         """What is due within one back-off is planned together, so that it shares a deployment."""

@@ -28,7 +28,13 @@ class Work:
     @property
     def wanted(self) -> list[Attempt]:
         """What has no row yet and may begin."""
-        return [attempt for key, attempt in self.left.items() if key not in self.stopped]
+        stopped = self.not_to_begin
+        return [attempt for key, attempt in self.left.items() if key not in stopped]
+
+    @property
+    def not_to_begin(self) -> frozenset[AttemptKey]:
+        """What was stopped, and what nobody asks for."""
+        return self.deployment.unwanted | self.stopped.keys()
 
     def rest(self, most: int | None = None) -> Deployment:
         """Return the deployment with only the attempts that have no row, at most `most`; whole ones keep their id."""

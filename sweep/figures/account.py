@@ -45,7 +45,8 @@ def hours(attempts: pd.DataFrame) -> dict[str, Any]:
 
     Failed and invalid attempts are a part of their own, whatever they did. `rest` is what no column names: starting
     processes, warm-up, waiting for memory. Where a pod named more seconds than it had, all are shortened alike.
-    Simulated rows held no GPU; `predicted` is what their bench would take.
+    Simulated rows held no GPU; `predicted` is what their bench would take. `cost_usd` is of the `priced` hours, since
+    a price may be given later, or not at all.
 
     Args:
         attempts: rows of `sweep.load(..., attempts="all")`, so that tries which were repeated count too.
@@ -74,6 +75,7 @@ def hours(attempts: pd.DataFrame) -> dict[str, Any]:
         "total": float(measured["gpu_hours"].sum()),
         "queued": float(measured["queued_s"].sum()) / 3600,
         "cost_usd": float(measured["cost_usd"].sum()) if measured["cost_usd"].notna().any() else None,
+        "priced": float(measured.loc[measured["cost_usd"].notna(), "gpu_hours"].sum()),
         "unknown": int(
             (attempts["source"].eq("measured") & attempts["gpu_hours"].isna() & attempts["attempt"].gt(0)).sum()
         ),

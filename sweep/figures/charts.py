@@ -36,7 +36,12 @@ DECADES = (
 )
 """Ticks of a logarithmic axis: left to itself it draws nine lines for each decade."""
 
-POWERS = f"unlimited_at > 0 ? [unlimited_at, {_POWERS}] : [{_POWERS}]"
+POWERS = (
+    "domain('x')[0] > 0 && domain('x')[0] == domain('x')[1] ? [domain('x')[0]]"
+    f" : unlimited_at > 0 ? [unlimited_at, {_POWERS}] : [{_POWERS}]"
+)
+"""Ticks of concurrency. Where all rows have the same one, every value lies in the middle, and only this one is it; of
+panels side by side, whose scales have other names, no domain is known here."""
 
 Size = tuple[str, str]
 """Width and height of what a chart draws in, as expressions of Vega."""
@@ -69,13 +74,18 @@ def front(data: Any, speed: str = PER_USER, size: Size = OWN) -> alt.LayerChart:
     return _layers(data, PER_GPU, size, asked, said, *lines, _points(base), _labels(base))
 
 
-def curve(data: Any, title: str, size: Size = OWN, *, log: bool = False) -> alt.LayerChart:
-    """Return a figure against concurrency; a concurrency of `unlimited_at` is written as ∞."""
+def curve(
+    data: Any, title: str, size: Size = OWN, *, log: bool = False, ticks: Sequence[int] | None = None
+) -> alt.LayerChart:
+    """Return a figure against concurrency; a concurrency of `unlimited_at` is written as ∞.
+
+    ticks: concurrencies to write on the axis in place of POWERS.
+    """
     import altair as alt
 
     scale = alt.Scale(type="log") if log else alt.Scale(zero=True, nice=True)
     axis = _axis(values=alt.expr(DECADES), tickCount=20) if log else _axis()
-    base = alt.Chart(data).encode(x=_concurrency(), y=alt.Y("y:Q", title=None, axis=axis, scale=scale))
+    base = alt.Chart(data).encode(x=_concurrency(ticks), y=alt.Y("y:Q", title=None, axis=axis, scale=scale))
     return _layers(data, title, size, *_series(base), _points(base), _labels(base))
 
 
@@ -172,11 +182,11 @@ def _labels(base: alt.Chart) -> Any:
     return alt.layer(*(on(side, {}, **halo) for side in SIDES), *(on(side, written) for side in SIDES))
 
 
-def _concurrency() -> Any:
+def _concurrency(ticks: Sequence[int] | None = None) -> Any:
     import altair as alt
 
     words = "datum.value == unlimited_at ? '∞' : datum.value"
-    axis = _axis(values=alt.expr(POWERS), labelExpr=words, labelOverlap="greedy", grid=False, tickCount=40)
+    axis = _axis(values=ticks or alt.expr(POWERS), labelExpr=words, labelOverlap="greedy", grid=False, tickCount=40)
     return alt.X("x:Q", title="concurrency", axis=axis, scale=alt.Scale(type="log", base=2))
 
 

@@ -60,7 +60,10 @@ def effects(frame: pd.DataFrame) -> list[Effect]:
 
 
 def _of_setting(ok: pd.DataFrame, name: str, vary: Sequence[str]) -> Iterator[Effect]:
+    ok = ok[ok[name].notna() | ok["backend"].ne("import")]  # of an imported row null is not told, not the default
     values = plain(ok, name)
+    if not values:
+        return
     first, *others = sorted(set(values), key=lambda value: (value is not None, str(type(value)), value))
     for other in others:
         pairs, along = _pairs(ok, values, first, other, [name], vary)
@@ -70,6 +73,7 @@ def _of_setting(ok: pd.DataFrame, name: str, vary: Sequence[str]) -> Iterator[Ef
 
 def _of_layouts(ok: pd.DataFrame, vary: Sequence[str]) -> Iterator[Effect]:
     """Yield changes of layout in one setting; a layout without such a neighbour is held against its nearest."""
+    ok = ok[ok["tp"].notna()]
     of_rows = list(zip(*(plain(ok, name) for name in LAYOUT), strict=True))
     frequent = [layout for layout, _ in Counter(of_rows).most_common(MOST_LAYOUTS)]
     known = sorted(frequent, key=lambda layout: [(value is not None, value) for value in layout])

@@ -80,9 +80,12 @@ def curves(df: pd.DataFrame, metric: str, words: str, *, log: bool = False) -> a
     points = _points(df, "concurrency", metric)
     points = points[points["concurrency"] > 0]
     drawn = _drawn(points, "concurrency", metric).assign(size=40, opacity=1)
-    return _picture(
-        points, drawn, f"{words}, against concurrency", lambda data: charts.curve(data, words, SIZE, log=log)
-    )
+
+    def draw(panel: pd.DataFrame) -> Any:
+        loads = panel["x"].unique().tolist()
+        return charts.curve(panel, words, SIZE, log=log, ticks=loads if len(loads) == 1 else None)
+
+    return _picture(points, drawn, f"{words}, against concurrency", draw)
 
 
 def svg(chart: alt.TopLevelMixin) -> str:

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 _NAMES = (  # in the order of asking: "tokens per second per watt" also has a watt in it
-    ("output_tokens_per_j", re.compile(r"token.*per_(watt|joule|w|j)|tps_(per_)?w(att)?$")),
+    (
+        "output_tokens_per_j",
+        re.compile(r"^(?!.*(total|input|prompt)_(token|tps)).*(token.*per_(watt|joule|w|j)|tps_(per_)?w(att)?$)"),
+    ),
     ("energy_j", re.compile(r"energy(_consumption)?(_total)?_(j|joules?)$")),
     ("power_w_per_gpu", re.compile(r"(average|avg|mean)_(gpu_)?power(_(w|watts?))?$")),
 )

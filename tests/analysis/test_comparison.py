@@ -244,6 +244,27 @@ def test_two_predictions_differ_exactly() -> None:
     assert other.verdict is Verdict.NOT_COMPARABLE
 
 
+def test_an_interactivity_that_no_front_reaches_is_told() -> None:
+    a = sweeps.measured(1, TRUTH)
+    found = compare(a, a, at=[60, 1e6])
+    assert found.tests["at"].dropna().unique().tolist() == [60.0]
+    assert "No group has a throughput at 1e+06 tok/s/user: that lies outside of its fronts." in found.notes
+    assert not any("outside" in note for note in compare(a, a).notes)
+
+
+def test_only_a_throughput_has_a_front() -> None:
+    a = sweeps.measured(1, TRUTH).assign(acceptance_length_mean=2.0)
+    for metric in ("tps_per_user", "acceptance_length_mean"):
+        found = compare(a, a, metric=metric, at=[60])
+        assert set(found.tests["test"]) == {"geometric mean"}
+        assert f"{metric} is no throughput, so it has no front, and nothing to say at 60 tok/s/user." in found.notes
+
+
+def test_where_nothing_is_in_both_nothing_is_said_of_what_they_ran_on() -> None:
+    a = sweeps.measured(1, TRUTH)
+    assert compare(a, a.iloc[:0]).notes == ("No point is in both.",)
+
+
 # ------------------------------------------------------------------------------------------------------- mistakes
 
 
@@ -251,6 +272,7 @@ def test_two_predictions_differ_exactly() -> None:
     ("options", "said"),
     [
         ({"metric": "output_tput"}, 'no column output_tput; did you mean "output_tput_per_gpu"'),
+        ({"metric": "model"}, "the column model holds no numbers"),
         ({"noise": 2}, "noise must be a share"),
         ({"alpha": 0}, "alpha must be a share"),
         ({"allow": ["driver"]}, 'did you mean "driver_version"'),

@@ -70,6 +70,24 @@ def test_a_null_in_a_group_column_is_a_group() -> None:
     assert len(pareto(df)) == 2
 
 
+def test_what_is_infinite_was_not_measured_and_beats_nothing() -> None:
+    inf = float("inf")
+    df = frame(
+        [
+            (1, 1, "measured", "ok", inf, 1.0),
+            (1, 1, "measured", "ok", 1.0, inf),
+            (1, 1, "measured", "ok", 2.0, 2.0),
+            (1, 1, "measured", "ok", 1.0, -inf),
+        ]
+    )
+    assert pareto(df).index.tolist() == [2]
+
+
+def test_a_column_without_numbers_has_no_front() -> None:
+    with pytest.raises(UsageError, match="the column source holds no numbers"):
+        pareto(frame([(1, 1, "measured", "ok", 1.0, 1.0)]), x="source")
+
+
 def test_an_empty_table_has_an_empty_front() -> None:
     assert pareto(frame([])).shape == (0, len(COLUMNS))
     assert pareto(frame([(1, 1, "measured", "failed", 1.0, 1.0)])).empty

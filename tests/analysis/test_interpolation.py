@@ -80,3 +80,15 @@ def test_what_cannot_be_answered_is_told() -> None:
         interpolate(DF, at={})
     with pytest.raises(UsageError, match='no column tps_per_usr; did you mean "tps_per_user"'):
         interpolate(DF, at={"tps_per_usr": 50})
+    with pytest.raises(UsageError, match="must have one or more numbers, not 'fast'"):
+        interpolate(DF, at={"tps_per_user": "fast"})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match="asks for tps_per_user where it is what is asked itself"):
+        interpolate(DF, at={"tps_per_user": 50}, y="tps_per_user")
+    with pytest.raises(UsageError, match="asks for isl where it is a group itself"):
+        interpolate(DF, at={"isl": 1024})
+
+
+def test_what_is_infinite_is_no_end_of_the_front() -> None:
+    df = frame(*DF.values.tolist(), (1024, 1024, "measured", "ok", float("inf"), 1.0))
+    wanted = {"tps_per_user": [30, 101]}
+    pd.testing.assert_frame_equal(interpolate(df, at=wanted), interpolate(DF, at=wanted))

@@ -58,10 +58,15 @@ def test_a_prompt_of_no_token_has_no_price() -> None:
     assert cost(DF.assign(total_tput_tps=1000.0), 1.0)[PER_MILLION[0]].isna().all()
 
 
-@pytest.mark.parametrize("price", [0, -1, float("nan"), float("inf"), "3"])
+@pytest.mark.parametrize("price", [0, -1, float("nan"), float("inf"), "3", True])
 def test_a_price_is_a_positive_number(price: float) -> None:
     with pytest.raises(UsageError, match="price_per_gpu_hour must be a positive number of USD"):
         cost(DF, price)
+
+
+def test_a_price_may_be_any_number() -> None:
+    for price in (3, np.int64(3), np.float32(3)):
+        assert cost(DF, price).equals(cost(DF, 3.0))
 
 
 def test_a_missing_column_is_named() -> None:

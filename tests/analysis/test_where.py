@@ -49,7 +49,10 @@ DF = pd.DataFrame(
         ("1 < tps <= 3", [0, 0, 1]),
         ("max(tps, tp) == 3 and ceil(tps / 2) == 2", [0, 0, 1]),
         ("2 in [tp, tps]", [0, 0, 1]),
-        ("tps / tp > 1", [1, 0, 1]),
+        ("tps / tp > 1", [0, 0, 1]),  # what divides by 0 is not known
+        ("tps / (tps - 1) > 1", [0, 0, 1]),
+        ("not tps / (tps - 1) > 1", [0, 0, 0]),
+        ("not tps % (tps - 1) > 1", [0, 0, 1]),
         ("kv_cache_dtype == 'fp8' and tp == 2", [0, 0, 1]),
         ("started_at > '2026-01-15'", [0, 1, 0]),
         ("not started_at > '2026-01-15'", [1, 0, 0]),
@@ -93,6 +96,8 @@ def test_figures_are_computed_from_columns() -> None:
     assert figure_of(DF, "-tps").tolist() == pytest.approx([-1, np.nan, -3], nan_ok=True)
     assert figure_of(DF, "2 * tps + concurrency").tolist() == pytest.approx([np.inf, np.nan, 70], nan_ok=True)
     assert figure_of(DF, "3").tolist() == [3, 3, 3]
+    assert figure_of(DF, "1 / (tps - 1)").tolist() == pytest.approx([np.nan, np.nan, 0.5], nan_ok=True)
+    assert figure_of(DF.assign(tps=np.inf), "-tps").tolist() == pytest.approx([np.nan] * 3, nan_ok=True)
     for text in ("model", "'a'", "[tps]", "started_at"):
         with pytest.raises(UsageError, match="gives no numbers"):
             figure_of(DF, text)

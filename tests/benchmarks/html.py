@@ -32,7 +32,8 @@ TURNS = 5
 
 DRAWN = "document.querySelector('#front-plots canvas') && document.querySelector('#row-table tbody tr')"
 """What a reader waits for: the best points, the first charts and the rows."""
-SHOWN_MS = f"""() => new Promise((done) => {{
+SHOWN_MS = f"""() => new Promise((done, failed) => {{
+  setTimeout(() => failed(new Error("no chart is drawn after 60 s: is the first one below the screen?")), 60_000);
   const look = () => {DRAWN} ? requestAnimationFrame(() => done(performance.now())) : setTimeout(look, 5);
   look();
 }})"""

@@ -10,12 +10,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 import sweep
+from sweep.cli import run_command
 from sweep.cli.pages import write
 from sweep.table import Results
 from tests.browser.conftest import Opener, page_of
-from tests.browser.tables import measured, simulated
+from tests.browser.tables import measured, points, simulated
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+SHORT = ((1024, 1024),)
 DARK = {"color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
@@ -154,6 +156,41 @@ def test_predictions_beside_measurements_are_shown_when_asked_for(opened: Opener
     expect(page.locator("#legend .chip")).to_be_visible()
 
 
+def test_each_model_has_its_own_front_and_best_point(opened: Opener, tmp_path: Path) -> None:
+    results = simulated(Results(tmp_path / "two"), shapes=SHORT)
+    simulated(results, shapes=SHORT, model="meta-llama/Llama-3.3-70B")
+    page = opened(page_of(results))
+    names = ["1024 / 1024 · DeepSeek-R1-NVFP4-v2", "1024 / 1024 · Llama-3.3-70B"]
+    for place in ("front", "tput", "latency"):
+        assert page.locator(f"#{place}-plots figcaption b").all_inner_texts() == names
+    assert page.locator("#best small").all_inner_texts() == [name.split(" · ")[1] for name in names]
+    assert page.locator("#layout-tables table").count() == 2
+
+
+def test_one_concurrency_is_the_only_one_on_its_axis(opened: Opener, tmp_path: Path) -> None:
+    only = (point for point in points(SHORT) if point.concurrency == 64)
+    page = opened(page_of(measured(tmp_path / "one", of=only)))
+    plot(page, 0, "tput")
+    scale = "[...plots.values()].find((plot) => plot.saved === 'tput').view"
+    drawn = f"{scale}.scenegraph().root.items[0].items.flatMap(function all(one) {{ return one.role === 'axis-label'"
+    texts = page.evaluate(f"{drawn} ? one.items.map((item) => item.text) : (one.items ?? []).flatMap(all) }})")
+    assert 64 in texts and 65536 not in texts
+
+
+def test_what_an_imported_report_does_not_say_is_not_told(opened: Opener, tmp_path: Path) -> None:
+    reports = Path(__file__).parents[1] / "data" / "reports"
+    files = [str(reports / f"{name}.json") for name in ("serving-default", "1.2.0rc2-throughput-nonstreaming")]
+    results = Results(tmp_path / "imported")
+    assert run_command(["import", *files, "--into", str(results.folder)]) == 0
+    page = opened(page_of(results))
+    expect(page.locator("#best")).to_contain_text("nobody told how many GPUs these used")
+    expect(page.locator("#best")).to_contain_text("not told")
+    expect(page.locator("#layout-tables")).to_contain_text("not told")
+    for place in ("bar", "best", "layout-tables"):
+        expect(page.locator(f"#{place}")).not_to_contain_text("default")
+    expect(page.locator("#tput-plots")).to_contain_text("No row that passes the filters has both")
+
+
 # -------------------------------------------------------------------------------------------------------- it is handy
 
 
@@ -254,6 +291,32 @@ def test_nothing_is_wider_than_the_screen(width: int, opened: Opener, mixed: Res
     page = opened(mixed.page_file, **{**PHONE, "viewport": {"width": width, "height": 844}})
     plot(page, 0, "effect")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_long_names_are_no_wider_than_the_screen(opened: Opener, tmp_path: Path) -> None:
+    results = simulated(Results(tmp_path / "long"), image="registry.example/" + "very-long-" * 20)
+    simulated(results, image="plain")
+    page = opened(page_of(results))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    expect(page.locator("#best tbody td").last).to_be_in_viewport()
+
+
+def test_paper_has_every_chart_in_light_colours_and_says_what_is_filtered(opened: Opener, night: Results) -> None:
+    page = opened(night.page_file, "#layout=TP4", **DARK)
+    page.evaluate("window.addEventListener('beforeprint', () => (window.printed = onPaper()))")
+    page.evaluate(
+        "window.onPaper = () => ({ theme: document.documentElement.dataset.theme,"
+        " canvases: document.querySelectorAll('.plot canvas').length })"
+    )
+    charts = page.locator(".plot").count()
+    assert page.locator(".plot canvas").count() < charts
+    page.pdf()
+    assert page.evaluate("window.printed") == {"theme": "light", "canvases": charts}
+    assert page.evaluate("onPaper().theme") == "dark"
+    page.emulate_media(media="print")
+    expect(page.locator("#filters")).to_contain_text("layout: TP4")
+    expect(page.locator("#legend")).to_be_visible()
+    expect(page.locator('.filter[data-name="shape"]')).to_be_hidden()
 
 
 def test_a_finger_opens_a_point(opened: Opener, night: Results) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sweep.backends.gke.objects import annotation
 from sweep.plan import Deployment, job_name
 from sweep.simulate import simulate
 from tests.cluster.commands import BEGUN, Line
-from tests.cluster.fakes import ROOT, Logs, objects
+from tests.cluster.fakes import ROOT, Fault, Logs, objects
 from tests.cluster.kit.cluster import Cluster
 from tests.standins import Linear
 
@@ -175,30 +175,154 @@ def publish_all(volume: Path, deployments: list[Deployment]) -> None:
             subprocess.run(command, env=environ | {"PYTHONPATH": path}, check=True, timeout=60, capture_output=True)
 
 
+PAST = "run.deadline=2026-01-01T00:00:00+00:00"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+
+
+def killed_once(cluster: Cluster, line: Line, what: str, holds: Callable[[], bool]) -> None:
+    """Begin a run, and kill its driver once something holds."""
+    process = line.begin("run")
+    cluster.wait(what, holds)
+    kill(process)
+
+
+def measures(line: Line) -> bool:
+    return "published" in line.run("status", expect=3)[0]
+
+
+def succeeded(cluster: Cluster, namespace: str, count: int) -> bool:
+    return count == sum(bool(job["status"].get("succeeded")) for job in objects(cluster, namespace, "jobs"))
+
+
+def has_begun(cluster: Cluster, namespace: str) -> bool:
+    return any(pod["status"].get("phase") == "Running" for pod in objects(cluster, namespace, "pods"))
+
+
+def test_what_has_ended_is_collected_though_its_deadline_is_over(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line = Line(namespace, tmp_path, run="4s")
+    with Logs(cluster, namespace, line.deployments()):
+        killed_once(cluster, line, "it runs", lambda: has_begun(cluster, namespace))
+        cluster.wait("it ends", lambda: succeeded(cluster, namespace, 1))
+        Line(namespace, tmp_path, PAST, run="4s").run()
+    assert [row["status"] for row in line.rows()] == ["ok"] * 4
+
+
+def test_a_job_that_is_over_its_deadline_when_it_is_taken_over_ends_after_what_it_has_told(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line, late = (Line(namespace, tmp_path, *more, run="120s") for more in ((), (PAST,)))
+    with Logs(cluster, namespace, line.deployments(), each_s=3):
+        killed_once(cluster, line, "one point is published", lambda: "1 published" in line.run("status", expect=3)[0])
+        late.run(expect=3)
+    rows = line.rows()
+    measured = [row for row in rows if row["status"] == "ok"]
+    assert 1 <= len(measured) < 4 and len(rows) == 4
+    assert {row["failure_kind"] for row in rows if row["status"] != "ok"} == {"deadline"}
+    cluster.wait("its Job is gone", lambda: objects(cluster, namespace, "jobs") == [])
+
+
 def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
     line = Line(namespace, tmp_path, run="20s")
     (deployment,) = line.deployments()
-    narrow = Line(namespace, tmp_path, "kv_cache_dtype=auto", run="20s")
+    narrow = Line(namespace, tmp_path, "kv_cache_dtype=fp8", run="20s")
+    wanted = {a.point_id for a in deployment.attempts if a.point.kv_cache_dtype == "fp8"}
+    unwanted = {a.point_id for a in deployment.attempts} - wanted
+
+    def is_told() -> bool:
+        made = {m["metadata"]["name"]: m for m in objects(cluster, namespace, "configmaps")}
+        files = made.get(job_name(deployment.deployment_id), {"data": {}})
+        return any(point_id in files["data"].get("stop.txt", "") for point_id in unwanted)
+
     with Logs(cluster, namespace, [deployment], each_s=2):
-        first = line.begin("run")
+        killed_once(cluster, line, "it measures", lambda: measures(line))
+        process = narrow.begin("run")
+        cluster.wait("its pod is told", is_told)
+        _, err = narrow.run("gc", expect=2)  # the driver would make it again
+        assert "is being written by pid" in err
+        _, err = process.communicate(timeout=150)
+        assert process.returncode == 0, err
+    rows = {row["point_id"]: row["status"] for row in narrow.rows()}
+    assert wanted <= set(rows) and set(rows.values()) == {"ok"}
 
-        def measures() -> bool:
-            out, _ = line.run("status", expect=3)
-            return "measuring" in out
 
-        cluster.wait("it measures", measures)
-        first.send_signal(signal.SIGKILL)
-        first.communicate(timeout=30)
+def test_what_was_measured_before_the_sweep_was_narrowed_is_not_lost(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line, narrow = (Line(namespace, tmp_path, *more, run="4s") for more in ((), ("kv_cache_dtype=auto",)))
+    with Logs(cluster, namespace, line.deployments()):
+        killed_once(cluster, line, "it runs", lambda: has_begun(cluster, namespace))
+        cluster.wait("it ends", lambda: succeeded(cluster, namespace, 1))
         narrow.run()
-    (told,) = [m for m in objects(cluster, namespace, "configmaps") if m["metadata"]["name"].startswith("sweep-")]
-    stopped = {tuple(each.split()) for each in told["data"]["stop.txt"].splitlines()}
-    unwanted = {(a.point_id, "1-1") for a in deployment.attempts if a.point.kv_cache_dtype != "auto"}
-    assert stopped and stopped <= unwanted
-    rows = {row["point_id"]: row for row in narrow.rows()}
-    wanted = {a.point_id for a in deployment.attempts if a.point.kv_cache_dtype == "auto"}
-    assert wanted <= set(rows) and not {point_id for point_id, _ in stopped} & set(rows)
+        assert [row["status"] for row in line.rows()] == ["ok"] * 4
+        _, err = line.run()
+    assert "nothing to do" in err
+    assert len(objects(cluster, namespace, "jobs")) == 1
+
+
+def test_a_job_that_nobody_wants_any_more_is_deleted(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    one, other = (
+        Line(namespace, tmp_path, f"matrix.grid.concurrency=[{c}]", run=run) for c, run in ((1, "600s"), (16, "1s"))
+    )
+    former = one.deployments()
+    with Logs(cluster, namespace, [*former, *other.deployments()], fault=unless_of(former)):
+        killed_once(cluster, one, "it runs", lambda: has_begun(cluster, namespace))
+        other.run()
+    assert [row["concurrency"] for row in other.rows()] == [16, 16]
+    (job,) = objects(cluster, namespace, "jobs")
+    assert job["metadata"]["name"] != job_name(former[0].deployment_id)
+
+
+def unless_of(deployments: list[Deployment]) -> Fault:
+    """These tell nothing."""
+    points = {attempt.point_id for deployment in deployments for attempt in deployment.attempts}
+    return lambda _, told: None if any(point in told for point in points) else told
+
+
+def test_what_was_begun_to_be_measured_again_is_collected_by_a_command_that_does_not_say_so(
+    cluster: Cluster, namespace: str, tmp_path: Path, volume: Path
+) -> None:
+    line = Line(namespace, tmp_path, *on(volume))
+    first = line.deployments()
+    second = [again(deployment, 0) for deployment in first]
+    with Logs(cluster, namespace, [*first, *second]):
+        line.run()
+        Line(namespace, tmp_path, *on(volume), "run.redo=all", "run.detach=true").run()
+        line.run()
+    rows = sweep.load(line.folder, attempts="all", status="all")
+    assert sorted(zip(rows["attempt"], rows["status"], strict=True)) == [(1, "ok")] * 4 + [(2, "ok")] * 4
+    assert len(objects(cluster, namespace, "jobs")) == 4
+
+
+def test_a_pod_that_takes_the_place_of_another_is_told_what_was_measured(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    line = Line(namespace, tmp_path, run="60s")
+    (deployment,) = line.deployments()
+    name = job_name(deployment.deployment_id)
+
+    def suspend(whether: bool) -> None:
+        cluster.kubectl("patch", "job", name, "-n", namespace, "-p", json.dumps({"spec": {"suspend": whether}}))
+
+    def is_told() -> bool:
+        (files,) = [m for m in objects(cluster, namespace, "configmaps") if m["metadata"]["name"] == name]
+        return f"{deployment.attempts[0].point_id} 1-1" in files["data"].get("stop.txt", "")
+
+    with Logs(cluster, namespace, [deployment], fault=lambda number, told: told if number == 0 else None):
+        process = line.begin("run")
+        cluster.wait("the first is measured", lambda: line.folder.is_dir() and len(line.rows()) == 1)
+        suspend(True)
+        cluster.wait("its pod is gone", lambda: objects(cluster, namespace, "pods") == [])
+        suspend(False)
+        cluster.wait("the next pod is told", is_told)
+        kill(process)
 
 
 def test_gc_of_an_owner_deletes_all_of_that_person_and_nothing_else(
@@ -214,8 +338,7 @@ def test_gc_of_an_owner_deletes_all_of_that_person_and_nothing_else(
                 return count == sum(p["status"].get("phase") == "Running" for p in objects(cluster, namespace, "pods"))
 
             cluster.wait("it runs", running)
-            process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=30)
+            kill(process)
         out, err = Line(namespace, tmp_path / "nobody").run("gc", "--owner", "ann")
     assert out.split() == [job_name(deployments["ann"].deployment_id)] and "1 Jobs of owner ann deleted" in err
     left = {job["metadata"]["name"] for job in objects(cluster, namespace, "jobs")}

@@ -164,6 +164,8 @@ class Pods:
             if pod in self._gone or self._over.is_set():
                 break
             if stopped:
+                if not line.startswith(publish.MARK):
+                    self._logs[pod].write([line.replace(" point ", " passed ")], EACH_LINE_S, self._over)
                 continue
             if line.startswith(publish.MARK):
                 self._publish(json.loads(line.removeprefix(publish.MARK)), job)

@@ -87,6 +87,13 @@ def test_energy_is_recognised_by_its_words(block: dict[str, Any]) -> None:
     assert parse_json(changed).energy_j == 17344.9
 
 
+@pytest.mark.parametrize("name", ["total_tokens_per_joule", "Total TPS/W", "input_tokens_per_j"])
+def test_total_and_input_tokens_per_joule_are_not_those_of_the_output(name: str) -> None:
+    report = parse_json(data() | {"energy": {name: 5.0, "output_tokens_per_joule": 2.5}})
+    assert report.output_tokens_per_j == 2.5
+    assert parse_json(data() | {"energy": {name: 5.0}}).output_tokens_per_j is None
+
+
 def test_speed_per_user_of_0_19_is_another_figure() -> None:
     report = parse_json(text("0.19-throughput-streaming"))
     assert (report.tps_per_user, report.tps_per_user_distribution) == (None, None)

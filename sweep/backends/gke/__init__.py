@@ -17,6 +17,7 @@ says what was measured, and the results volume, where there is one, has it too.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, ClassVar
@@ -24,12 +25,12 @@ from typing import Any, ClassVar
 from sweep.backends import AttemptKey, Ended, Event, Lost, Stage, Waiting
 from sweep.backends.gke.course import Course
 from sweep.backends.gke.creation import create
-from sweep.backends.gke.objects import delete_job, jobs_of_owner
+from sweep.backends.gke.objects import JOBS, Gone, annotation, delete_job, jobs_of_owner, unless_gone
 from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.stock import Live, how_far, kept, live
 from sweep.backends.gke.volume import Volume, results_uri
 from sweep.backends.kubernetes import Cluster, Pauses
-from sweep.errors import ClusterError
+from sweep.errors import ClusterError, UsageError
 from sweep.plan import Deployment, job_name
 from sweep.table import Source
 
@@ -65,34 +66,33 @@ class Gke:
                     if course is None:
                         course = Course(await self._sight(deployment.sweep_id), deployment, self._config)
                         self._courses[deployment.deployment_id] = course
-                        await course.stop(self._to_stop.get(deployment.deployment_id, ()))
+                        course.stop(self._to_stop.get(deployment.deployment_id, ()))
                     async for event in course.events():
                         yield event
                     return
+                except UsageError as error:  # credentials or the results volume: they may be had later
+                    told = str(error)
                 except ClusterError as error:
                     if not error.is_passing:
-                        exists = course.exists if course is not None else not deployment.objects
-                        told = str(error)
-                        yield Lost(message=told) if exists else Ended(message=told, kind="backend_error")
+                        yield await self._over(deployment, course, str(error))
                         return
-                    yield Waiting(stage=Stage.QUEUED, message=f"the cluster is waited for: {error}")
-                    await asyncio.sleep(pauses.next())
-                except Exception as error:  # a mistake of ours; its Job may run, so nobody may begin it again
+                    told = f"the cluster is waited for: {error}"
+                except Exception as error:
                     log.exception("deployment %s", deployment.deployment_id)
-                    if course is None or not course.exists:
-                        raise
-                    yield Lost(message=f"a mistake in sweep, {error!r}")
+                    yield await self._over(deployment, course, f"a mistake in sweep, {error!r}")
                     return
+                yield Waiting(stage=Stage.QUEUED, message=told)
+                await asyncio.sleep(pauses.next())
         finally:
             self._courses.pop(deployment.deployment_id, None)
             if course is not None:
                 await course.close()
 
     async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
-        """Tell the pod which attempts not to begin; without any left, and none begun, delete the Job."""
+        """See to it that these attempts do not begin; without any left, and none begun, the Job is deleted."""
         self._to_stop[deployment_id] = keys  # its course may only be about to begin
         if (course := self._courses.get(deployment_id)) is not None:
-            await course.stop(keys)
+            course.stop(keys)
 
     async def cancel(self, deployment_id: str) -> None:
         """Delete the deployment's Job, and with it its pod and ConfigMap."""
@@ -109,6 +109,23 @@ class Gke:
     def requests(self) -> int:
         """How many requests the API server was asked."""
         return 0 if self._cluster is None else self._cluster.requests
+
+    async def _over(self, deployment: Deployment, course: Course | None, why: str) -> Ended | Lost:
+        """Return the end of what cannot be followed: only of a Job that is known not to be there it is an Ended.
+
+        Nobody may begin anew what may still run, and an actor before this one may have created it.
+        """
+        if deployment.exists or (course is not None and course.exists):
+            return Lost(message=why)
+        path = f"{JOBS}/{job_name(deployment.deployment_id)}"
+        try:
+            there = await unless_gone((await self._connected()).request("GET", path))
+        except Gone:
+            return Ended(message=why, kind="backend_error")
+        except (ClusterError, UsageError):
+            return Lost(message=why)
+        is_ours = annotation(there, "spec-hash") == annotation(json.loads(deployment.objects[0]), "spec-hash")
+        return Lost(message=why) if is_ours else Ended(message=why, kind="backend_error")
 
     async def _connected(self) -> Cluster:
         async with self._opening:

@@ -106,6 +106,13 @@ def read(
     )
 
 
+def lives_on(job: Object | None) -> bool:
+    """Say whether a Job is there and has come to no end by itself."""
+    return job is not None and not (
+        _is(job, "Complete") or _is(job, "Failed") or "deletionTimestamp" in job["metadata"]
+    )
+
+
 def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]:
     """Return queued_s (from the Job's creation to a node) and pull_s (from there to the container's start)."""
     created = _time((job or {}).get("metadata", {}).get("creationTimestamp"))

@@ -16,6 +16,7 @@ from sweep.backends import (
     AttemptKey,
     Ended,
     Event,
+    Lost,
     PointDone,
     PointFailed,
     PointStarted,
@@ -29,12 +30,12 @@ from sweep.backends.gke.creation import create
 from sweep.backends.gke.objects import EVENTS, attempts_of, avoids_nodes, delete_job, stop_points
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.gke.sight import Sight
-from sweep.backends.gke.volume import Volume
-from sweep.backends.kubernetes import LogLine, Object
+from sweep.backends.gke.volume import Volume, told
+from sweep.backends.kubernetes import LogLine, Object, Pauses
 from sweep.errors import ClusterError, ReportError
 from sweep.failure import KINDS
 from sweep.plan import Deployment, job_name
-from sweep.published import INTERRUPTED, RESULT, STEP, Published, read_result, read_step
+from sweep.published import INTERRUPTED, PASSED, RESULT, STEP, Published, read_result, read_step
 from sweep.table import Status
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ AFTER_LAST_POINT_S = 30.0
 """How long a Job whose points are all told may take to end."""
 PULL_S = 3600.0
 """How long image and volumes may take without an error being told."""
+UNREAD_S = 600.0
+"""For so long the log, or the results volume, of what has ended is asked for: its kubelet is busy, DNS fails."""
+LOST_LOG_S = 60.0
+"""The same for the log of a pod whose node is lost."""
 GLANCE_S = 5.0
 """How often the clock is looked at while nothing happens."""
 
@@ -64,11 +69,14 @@ class Course:
         self._told: Waiting | None = None
         self._node: str | None = None
         self._stopped: frozenset[AttemptKey] = frozenset()
-        self._no_other_node = False
+        self._said: tuple[frozenset[AttemptKey], str | None] | None = None
+        self._passed_over: set[AttemptKey] = set()
+        self._only_on_volume: set[AttemptKey] = set()
+        self._no_other_node = self._deleted = False
         self._unread: list[LogLine] = []
         self._cut_short: dict[AttemptKey, Published] = {}
         self._warned_s = 0.0
-        self.exists = not deployment.objects
+        self.exists = deployment.exists
         """Whether its Job was there; from then on only what is seen of it tells what became of it."""
 
     async def close(self) -> None:
@@ -87,7 +95,6 @@ class Course:
             async for event in self._create():
                 yield event
             self.exists = True
-            await self.stop(self._stopped)
         since, stood = time.monotonic(), None
         while True:
             self._changed.clear()
@@ -99,6 +106,15 @@ class Course:
                 yield event
             if standing.ended or (standing.over and not self._left):
                 break
+            await self._say_what_not_to_begin(standing)
+            if self._waits_for_nothing():
+                if self._log is not None and standing.readable:
+                    await self._log.catch_up()
+                    for event in self._heard():
+                        yield event
+                if self._waits_for_nothing():
+                    log.info("%s: nothing of it is wanted any more", self._job)
+                    await self._delete()
             if (now := (standing.stage, standing.broken, bool(self._left))) != stood:
                 since, stood = time.monotonic(), now
             if given_up := await self._give_up(standing, time.monotonic() - since):
@@ -170,10 +186,14 @@ class Course:
                 if said.outcome == INTERRUPTED:  # a pod that takes its place may measure it yet
                     self._cut_short[said.key] = said
                     self._current = None if self._current and self._current[0] == said.key else self._current
-                elif not (said.cut and self._sight.volume):  # else it is whole there
+                elif said.cut and self._sight.volume:  # it is whole there
+                    self._only_on_volume.add(said.key)
+                else:
                     yield from self._result(said)
 
     def _step(self, line: LogLine) -> Iterator[Event]:
+        if (passed := read_step(line.text, PASSED)) is not None:
+            self._passed_over.add(passed)
         key = read_step(line.text)
         if key in self._left and (self._current is None or self._current[0] != key):
             self._current = key, line.at
@@ -220,8 +240,8 @@ class Course:
         said = f"given up after {seconds:.0f} s ({standing.stage}): {why or 'no reason was told'}"
         if self._avoids_all(standing):
             self._no_other_node = True
-        log.warning("%s: %s; its Job is deleted", self._job, said)
-        await delete_job(self._cluster, self._job)
+        log.warning("%s: %s", self._job, said)
+        await self._delete()
         return Standing(stage=standing.stage, message=said, node=standing.node, pod=standing.pod, ended=True)
 
     def _avoids_all(self, standing: Standing) -> bool:
@@ -239,21 +259,44 @@ class Course:
         self._warned_s = seconds
         return "Failed" in await self._warnings(standing)
 
-    async def stop(self, keys: Collection[AttemptKey]) -> None:
-        """See to it that these attempts do not begin; where nothing else is left and none runs, the Job goes at once.
-
-        Raises:
-            ClusterError: the API server refuses, or is away for too long.
-        """
+    def stop(self, keys: Collection[AttemptKey]) -> None:
+        """See to it that these attempts do not begin; where nothing else is left and none runs, the Job goes."""
         self._stopped = frozenset(keys)
-        has_ended = set(self._order) - self._left
-        if not self.exists or not self._stopped:  # it is done once there is something to tell
+        self._changed.set()
+
+    def _waits_for_nothing(self) -> bool:
+        """Say whether all that is left was stopped, and none of it runs as far as the log was read.
+
+        A point that was begun is measured to its end, unless nobody asks for it any more.
+        """
+        runs = self._current is not None and self._current[0] not in self._deployment.unwanted
+        return bool(self._left) and self._left <= self._stopped and not runs and not self._deleted
+
+    async def _delete(self) -> None:
+        await delete_job(self._cluster, self._job)
+        self._deleted = True
+        log.info("%s: its Job was deleted", self._job)
+
+    async def _say_what_not_to_begin(self, standing: Standing) -> None:
+        """Keep stop.txt up to date: what was stopped, and what is told already, for a pod that takes another's place.
+
+        A Job that was taken over is told once in any case: an earlier command may have stopped what is wanted now.
+        """
+        if self._said is None and not self._deployment.exists:
+            self._said = frozenset(), standing.pod
+        pod = standing.pod or (self._said[1] if self._said is not None else None)
+        if self._said is not None and self._said[1] is None and not self._deployment.exists:
+            self._said = self._said[0], pod  # its first pod
+        if self._said == (self._stopped, pod):
             return
-        if self._left <= self._stopped and self._current is None:
-            log.info("%s: nothing of it is wanted any more; its Job is deleted", self._job)
-            await delete_job(self._cluster, self._job)
-        elif told := sorted(self._stopped - has_ended):
-            await stop_points(self._cluster, self._job, told)
+        held = {*attempts_of(self._sight.seen.jobs.get(self._job) or {"metadata": {}}), *self._order}
+        try:
+            await stop_points(self._cluster, self._job, sorted((held - self._left) | self._stopped))
+        except ClusterError as error:
+            if error.is_passing:
+                raise
+            log.warning("%s: its pod cannot be told what not to begin: %s", self._job, error)
+        self._said = self._stopped, pod
 
     async def _warnings(self, standing: Standing) -> str:
         """Return what the cluster warned of last about a pod that does not begin: a volume that cannot be mounted."""
@@ -270,21 +313,36 @@ class Course:
 
     async def _finish(self, standing: Standing) -> AsyncIterator[Event]:
         """Read what is missing from the log and the volume; tell of the rest that it has no result, and why."""
+        is_whole = False
         if self._log is not None and self._left:
-            await self._log.finish()
+            finishing = asyncio.create_task(self._log.finish(LOST_LOG_S if _is_lost(standing) else UNREAD_S))
+            try:
+                while not finishing.done():
+                    await asyncio.wait([finishing], timeout=GLANCE_S)
+                    if not finishing.done():
+                        yield Waiting(stage=Stage.MEASURING, message="its log cannot be read; it is asked for again")
+                is_whole = finishing.result()
+            finally:
+                finishing.cancel()
         for event in self._heard():
             yield event
         if self._left and self._sight.volume is not None:
-            async for event in self._read_volume(self._sight.volume):
+            missing = self._only_on_volume if is_whole else self._left
+            async for event in self._read_volume(self._sight.volume, UNREAD_S if self._left & missing else 0.0):
                 yield event
+                if isinstance(event, Lost):
+                    return
         for said in self._cut_short.values():
             for event in self._result(said, state=standing.message):
                 yield event
+        if standing.ended and not self._deleted and conditions.lives_on(self._sight.seen.jobs.get(self._job)):
+            await self._delete()  # Kueue leaves it suspended for ever, and no TTL begins
         at = conditions.released_at(self._sight.seen.pod(self._job) or self._sight.seen.lost.get(self._job))
         lines = [] if self._log is None else list(self._log.last)
         found = failure.classify(lines, exit_code=standing.exit_code, state=standing.message)
-        if self._left and standing.exit_code == 0:  # a pod that ended well has published all
-            found = failure.Failure(kind="no_result", message=KINDS["no_result"].meaning)
+        if self._left and standing.exit_code == 0:  # a pod that ended well has published all that it began
+            kind = "not_reached" if self._left <= self._passed_over else "no_result"
+            found = failure.Failure(kind=kind, message=KINDS[kind].meaning)
         if self._current is not None:
             key, begun = self._current
             yield PointFailed(
@@ -306,12 +364,30 @@ class Course:
         else:
             yield Ended(message=found.message, kind=found.kind, at=at)
 
-    async def _read_volume(self, volume: Volume) -> AsyncIterator[Event]:
+    async def _read_volume(self, volume: Volume, patience_s: float) -> AsyncIterator[Event]:
+        """Tell what the volume has of what is left; where it cannot be read for so long, nobody knows what it has."""
+        pauses, until = Pauses(), time.monotonic() + patience_s
         for key in [key for key in self._order if key in self._left]:
-            try:
-                said = await asyncio.to_thread(volume.read, key)
-            except (OSError, ReportError) as error:
-                log.warning("%s: %s", self._job, error)
-                continue
+            said = None
+            while True:
+                try:
+                    said = await asyncio.to_thread(volume.read, key)
+                except ReportError as error:
+                    log.warning("%s: %s", self._job, error)
+                except OSError as error:
+                    if patience_s and time.monotonic() > until:
+                        yield Lost(message=f"the results volume cannot be read: {told(error)}")
+                        return
+                    if patience_s:
+                        yield Waiting(stage=Stage.MEASURING, message=f"the results volume is waited for: {told(error)}")
+                        await asyncio.sleep(pauses.next())
+                        continue
+                    log.warning("%s: %s", self._job, told(error))
+                break
             for event in self._result(said) if said is not None else ():
                 yield event
+
+
+def _is_lost(standing: Standing) -> bool:
+    """Say whether the node went away, and with it the log."""
+    return failure.classify([], exit_code=standing.exit_code, state=standing.message).kind == "node_lost"

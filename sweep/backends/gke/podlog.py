@@ -19,8 +19,6 @@ END_OF_LOG_S = 0.5
 """How long a followed log may take to end after its container; then what is missing is read at once."""
 AGAIN_S = 1.0
 """After a stream's end: mostly the container has ended too, and the Job will say so."""
-UNREAD_S = 60.0
-"""For how long the log of a pod that has ended is asked for: its kubelet may be busy, and the pod stays."""
 KEPT_LINES = 200
 
 
@@ -45,13 +43,31 @@ class PodLog:
         taken, self._lines = self._lines, []
         return taken
 
-    async def finish(self) -> None:
-        """Read to the end, now that the container has ended; what a stream told may not be all of it."""
+    async def catch_up(self) -> None:
+        """Read all that there is now, and follow on.
+
+        Raises:
+            ClusterError: it cannot be read now.
+        """
+        await self.close()
+        try:
+            await self._read_on(follow=False)
+        except ClusterError as error:
+            if error.status != 404:  # else there is nothing more
+                raise
+        finally:
+            self._task = asyncio.create_task(self._follow())
+
+    async def finish(self, patience_s: float) -> bool:
+        """Read to the end, now that the container has ended; what a stream told may not be all of it.
+
+        Returns whether it was read: it may be gone, or not to be had for so long.
+        """
         if not self._at_an_end.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._at_an_end.wait(), END_OF_LOG_S)
         await self.close()
-        pauses, until = Pauses(), time.monotonic() + UNREAD_S
+        pauses, until = Pauses(), time.monotonic() + patience_s
         while True:
             try:
                 await self._read_on(follow=False)
@@ -59,10 +75,10 @@ class PodLog:
                 pause = pauses.next()
                 if error.status == 404 or time.monotonic() + pause > until:
                     log.warning("%s", error)
-                    return
+                    return False
                 await asyncio.sleep(pause)
             else:
-                return
+                return True
 
     async def close(self) -> None:
         """Stop following."""

@@ -47,6 +47,10 @@ class Live:
     standing: Standing
     whole: bool
 
+    @property
+    def over(self) -> bool:
+        return self.standing.ended
+
 
 async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
     """Return what of a sweep exists on the cluster, ended Jobs too.

@@ -93,11 +93,12 @@ function showProblems() {
 const SHADES = ["--p3", "--p1", "--p2", "--p0", "--p4", "--p5"];
 
 function showHours() {
-  const { layouts, total, queued, cost_usd: cost, predicted, unknown, repeated } = table.hours,
+  const { layouts, total, queued, cost_usd: cost, priced, predicted, unknown, repeated } = table.hours,
     shown = [];
   if (layouts.length) {
     const parts = Object.keys(layouts[0].parts),
       sum = (name) => layouts.reduce((all, { parts }) => all + parts[name], 0);
+    const dollars = total - priced > 1e-6 * total ? `for the ${number(priced)} GPU-hours with a price` : "at the price given";
     const figure = (value, words) => make("div", {}, make("b", {}, value), make("span", {}, words));
     shown.push(
       make(
@@ -106,7 +107,7 @@ function showHours() {
         figure(number(total), "GPU-hours held"),
         figure(`${number((100 * sum("bench")) / total)} %`, "of them measuring"),
         sum("no number") > 0 ? figure(number(sum("no number")), "GPU-hours without a number") : null,
-        cost === null ? null : figure(`$${number(cost)}`, "at the price given"),
+        cost === null ? null : figure(`$${number(cost)}`, dollars),
         queued > 0 ? figure(`${number(queued)} h`, "waited for GPUs, held none") : null,
       ),
     );
@@ -147,7 +148,7 @@ function showHours() {
         ` Simulated rows held no GPU. Measuring them would take about ${number(predicted)} GPU-hours of bench alone, start-up not counted.`,
       ),
     );
-  fill("hours-list", ...shown);
+  fill("hours-list", ...(shown.length ? shown : [make("p", { class: "note" }, "No GPU was held for any row.")]));
 }
 
 /* ------------------------------------------------------------------------------------------------------ provenance */
@@ -186,7 +187,7 @@ function showOrigin() {
         make("span", { class: "note" }, "Points that have their row are not measured again."),
       ),
     );
-  fill("origin-list", facts);
+  fill("origin-list", table.count ? facts : make("p", { class: "note" }, "There is no row yet."));
 }
 
 async function copy(words, button) {

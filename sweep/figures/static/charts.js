@@ -2,9 +2,12 @@
    through; plots are kept and given new rows. */
 
 const NOTHING = "No row with a number passes the filters.";
+const lacking = (needed) =>
+  needed.length && shownPoints().length ? `No row that passes the filters has both ${needed.join(" and ")}.` : NOTHING;
 const kept = new Map(); /* section -> name of a plot -> Plot */
 
-function showPlots(id, wanted, specification) {
+/* needed: what a row must have to be drawn. */
+function showPlots(id, wanted, specification, needed = []) {
   const host = document.getElementById(id),
     known = kept.get(id) ?? new Map(),
     now = new Map();
@@ -18,7 +21,7 @@ function showPlots(id, wanted, specification) {
   const shown = [...now.values()].map(([plot]) => plot.element);
   const same =
     shown.length > 0 && shown.length === host.children.length && shown.every((one, at) => one === host.children[at]);
-  if (!same) host.replaceChildren(...shown, ...(now.size ? [] : [make("p", { class: "empty" }, NOTHING)]));
+  if (!same) host.replaceChildren(...shown, ...(now.size ? [] : [make("p", { class: "empty" }, lacking(needed))]));
   host.classList.toggle("three", now.size % 3 === 0);
   for (const [plot, shown] of now.values()) plot.show(shown);
   kept.set(id, new Map([...now].map(([name, [plot]]) => [name, plot])));
@@ -43,11 +46,14 @@ function drawn(point, x, y) {
   };
 }
 
+/* Points of one ISL/OSL, and of one model: what another model does with it is no question of throughput. */
 function byShape(points) {
-  return [...groupBy(points, (point) => table.shape(point.row))].sort(([a], [b]) => compareWords(a, b));
+  const name = ({ row }) => [table.shape(row), table.model(row)].filter(Boolean).join(" · ");
+  return [...groupBy(points, name)].sort(
+    ([a, [{ row: one }]], [b, [{ row: other }]]) =>
+      compareWords(table.shape(one), table.shape(other)) || compareWords(a, b),
+  );
 }
-
-const severalModels = () => new Set(table.points.map((point) => table.value("model", point.row))).size > 1;
 
 /* ----------------------------------------------------------------------------------------------------------- best */
 
@@ -55,6 +61,7 @@ const severalModels = () => new Set(table.points.map((point) => table.value("mod
 function usualSpeed(points) {
   const reached = Math.min(
     ...byShape(points).map(([, of]) => Math.max(...of.map((point) => table.figure(point, table.speed) ?? 0))),
+    points.length ? Infinity : 0,
   );
   const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500].filter((step) => step <= reached * 0.75);
   return Math.min(steps.at(-1) ?? 0, 50);
@@ -92,11 +99,9 @@ function showBest() {
   if (document.activeElement !== ttft) ttft.value = most === Infinity ? "" : most;
   const title = (words, numeric) => make("th", { scope: "col", class: numeric ? "n" : null }, words);
   const body = make("tbody");
-  for (const [shape, of] of byShape(points)) {
-    for (const [source, rows] of groupBy(of, (point) => table.value("source", point.row))) {
-      body.append(bestRow(shape, source, bestOf(rows)));
-    }
-  }
+  for (const [, of] of byShape(points))
+    for (const rows of groupBy(of, (point) => table.value("source", point.row)).values())
+      body.append(bestRow(rows, bestOf(rows)));
   const head = make(
     "tr",
     {},
@@ -117,20 +122,27 @@ function showBest() {
     "The highest output throughput among single points that keep both limits; what lies between two points is not guessed. With fewer than 100 requests the slowest stands for the P99.";
 }
 
-function bestRow(shape, source, point) {
-  const predicted = source === "simulated" ? predictedChip() : null;
-  const head = make("th", { scope: "row", class: "shape" }, shape, " ", predicted);
+/* points: those that the best one was sought in. */
+function bestRow(points, point) {
+  const row = points[0].row;
+  const head = make(
+    "th",
+    { scope: "row", class: "shape" },
+    make("span", {}, table.shape(row)),
+    " ",
+    table.isSimulated(row) ? predictedChip() : null,
+    table.model(row) ? make("small", {}, table.model(row)) : null,
+  );
+  const known = points.some((one) => table.figure(one, "output_tput_per_gpu") !== null);
+  const why = known ? "no point keeps these limits" : "nobody told how many GPUs these used";
   if (point === null)
     return make(
       "tr",
       {},
       head,
       make("td", { class: "n big" }, "–"),
-      make("td", { colspan: 4, class: "wide" }, "no point keeps these limits"),
+      make("td", { colspan: 4, class: "wide" }, why),
     );
-  const name = [severalModels() ? table.value("model", point.row).split("/").at(-1) : "", table.seriesName(point.row)]
-    .filter(Boolean)
-    .join(" · ");
   return make(
     "tr",
     {},
@@ -139,7 +151,7 @@ function bestRow(shape, source, point) {
     make(
       "td",
       { class: "wide" },
-      make("button", { type: "button", class: "open", onclick: () => openRow(point.row) }, name),
+      make("button", { type: "button", class: "open", onclick: () => openRow(point.row) }, table.seriesName(point.row)),
     ),
     make("td", { class: "n", "data-name": "concurrency" }, table.word("concurrency", point.row)),
     make("td", { class: "n", "data-name": "tok/s per user" }, number(table.figure(point, table.speed))),
@@ -177,14 +189,14 @@ function showFronts() {
     if (rows.length)
       wanted.set(shape, {
         title: shape,
-        told: `${plural(best.size, "point")} of ${rows.length} on the front`,
+        told: `${plural(best.size, "point")} of ${rows.length} on the front${rows.length < of.length ? `; ${of.length - rows.length} more without ${wordOf(table.speed)} or ${wordOf("output_tput_per_gpu")}` : ""}`,
         limit: limits().least,
         rows,
         names: names.sort((a, b) => b.candidates.length - a.candidates.length),
         sides: ["right", "left"],
       });
   }
-  showPlots("front-plots", wanted, table.charts.front);
+  showPlots("front-plots", wanted, table.charts.front, [wordOf("output_tput_per_gpu"), wordOf(table.speed)]);
 }
 
 function namedSeries(word) {
@@ -229,7 +241,8 @@ function showCurves(id, metric) {
         });
     }
   }
-  showPlots(id, wanted, table.charts[metric?.log ? "log_curve" : "curve"]);
+  const needed = metric ? [metric.words, "a concurrency"] : [];
+  showPlots(id, wanted, table.charts[metric?.log ? "log_curve" : "curve"], needed);
 }
 
 function metricOf(which, able) {

@@ -288,6 +288,15 @@ else {
       showAll();
     }
   });
+  window.addEventListener("beforeprint", () => {
+    document.documentElement.dataset.theme = "light";
+    showAll();
+    for (const plot of plots.values()) plot.draw(true);
+  });
+  window.addEventListener("afterprint", () => {
+    applyTheme();
+    showAll();
+  });
   document.getElementById("theme").addEventListener("click", toggleTheme);
   document.getElementById("limits").addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("least-speed").addEventListener("input", (event) => choose("least", event.target.value));

@@ -62,8 +62,8 @@ class Plot {
     this.draw();
   }
 
-  async draw() {
-    if (!this.visible || !this.stale || !this.host.isConnected) return;
+  async draw(unseen = false) {
+    if (!(this.visible || unseen) || !this.stale || !this.host.isConnected) return;
     this.stale = false;
     label(this.rows, this.names, { ...this.places, width: this.host.clientWidth - 70 });
     const theme = isDark();

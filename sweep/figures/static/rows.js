@@ -32,6 +32,11 @@ class Table {
   shape(row) {
     return this.word("shape", row);
   }
+  /* The model without its organisation; empty where all rows are of one. */
+  model(row) {
+    if (!this.of.has("model") || "one" in this.of.get("model")) return "";
+    return this.word("model", row).split("/").at(-1);
+  }
   isSimulated(row) {
     return this.value("source", row) === "simulated";
   }
@@ -52,7 +57,7 @@ class Table {
     if (name === "series") return this.seriesOf.map((part) => this.word(part, row)).join(" · ");
     const value = this.value(name, row);
     if (name === "concurrency" && value === 0) return "unlimited";
-    if (value === null) return "default";
+    if (value === null) return this.value("backend", row) === "import" ? "not told" : "default";
     return value === true ? "on" : value === false ? "off" : String(value);
   }
 
@@ -129,7 +134,7 @@ class Table {
 
   seriesName(row) {
     const words = this.seriesOf
-      .filter((name) => name !== "source" && name !== "layout")
+      .filter((name) => !["source", "layout", "model"].includes(name))
       .map((name) => named(name, this.word(name, row)));
     return [this.layout(row), ...words].join(" · ");
   }

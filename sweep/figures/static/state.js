@@ -112,7 +112,8 @@ function colouredBy() {
 function colourings() {
   const able = table.dimensions
     .map((dimension) => dimension.name)
-    .filter((name) => !["shape", "concurrency", "status", "source"].includes(name));
+    .filter((name) => !["shape", "concurrency", "status", "source"].includes(name))
+    .sort((a, b) => (a === "model") - (b === "model")); /* each model has charts of its own */
   return able.length ? able : ["layout"];
 }
 
