@@ -29,6 +29,7 @@ TRANSIENT_SKIPS = frozenset({Skip.BUDGET, Skip.DEADLINE, Skip.CANARY, Skip.FAILU
 """Skips of one command; the next one looks anew. The others hold as long as the failure that is their reason."""
 GROWING = ("isl", "osl", "concurrency", "max_batch_size", "max_num_tokens", "max_seq_len")
 """Settings of which more never needs less memory."""
+CLOCKS_AGREE = timedelta(seconds=60)
 WITHOUT_MEMORY = ("num_requests", "dataset_seed", "warmup")
 """Settings that do not matter to memory; often derived from the others."""
 
@@ -143,9 +144,15 @@ class History:
     written: Sequence[datetime] = ()
 
     def ended_by(self, number: int) -> datetime | None:
-        """Return by when the attempt of a row of this command had ended."""
-        ours = number - self.since
-        return self.written[ours] if 0 <= ours < len(self.written) else self.records[number].ended_at
+        """Return when the attempt of a row had ended; for one of this command, as far as its clock agrees with ours.
+
+        What ended together is due together, though its rows were written one after the other.
+        """
+        ours, ended = number - self.since, self.records[number].ended_at
+        if not 0 <= ours < len(self.written):
+            return ended
+        written = self.written[ours]
+        return ended if ended is not None and written - CLOCKS_AGREE <= ended <= written else written
 
     def by_measurement(self, source: str) -> dict[tuple[str, int], list[tuple[int, Record]]]:
         """Return the rows of each (point_id, repeat) with their numbers."""
