@@ -40,7 +40,14 @@ def carry_out(cluster: Cluster) -> Iterator[Callable[..., Outcome]]:
         nonlocal made
         made += 1
         schedule = ClusterSchedule(
-            seed=made, concurrencies=(1, 2), repeats=1, nodes=2, most=2, rounds=(*rounds, Round())
+            seed=made,
+            concurrencies=(1, 2),
+            repeats=1,
+            nodes=2,
+            most=2,
+            durable=False,
+            again=False,
+            rounds=(*rounds, Round()),
         )
         trial = OnCluster(
             schedule=schedule,

@@ -77,7 +77,8 @@ def test_what_was_begun_by_another_is_taken_over_and_told_from_its_beginning(clu
     with Logs(cluster, namespace, deployments):
         (begun,) = follow(deployments, config, until=lambda event: isinstance(event, PointDone))
         (again,) = follow(deployments, config)  # the same Job is asked for
-        (adopted,) = follow([replace(deployments[0], objects=())], config)  # taken stock of: it has ended meanwhile
+        seen = replace(deployments[0], objects=(), exists=True)  # as taken stock of: it has ended meanwhile
+        (adopted,) = follow([seen], config)
     keys = [attempt.key for attempt in deployments[0].attempts]
     assert [event.key for event in of(PointDone, begun)] == keys[:1]
     for events in (again, adopted):

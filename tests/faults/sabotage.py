@@ -53,9 +53,10 @@ def no_memory() -> None:
 def no_adoption() -> None:
     """Look away from what exists on the cluster, and put it on other Jobs."""
     from sweep import cluster
+    from sweep.driver.steering import Steering
 
     cluster.take_stock = lambda cfg, sweep_id: ()
-    cluster.dress = _with_other_names(cluster.dress)
+    Steering._dress = _with_other_names(Steering._dress)  # type: ignore[method-assign]
 
 
 def _with_other_names(dress: Any) -> Any:
@@ -63,14 +64,15 @@ def _with_other_names(dress: Any) -> Any:
     import secrets
     from dataclasses import replace
 
-    def call(*arguments: Any, **named: Any) -> Any:
+    def call(*arguments: Any) -> Any:
         word = secrets.token_hex(4)
         made = []
-        for deployment in dress(*arguments, **named):
+        deployments, said = dress(*arguments)
+        for deployment in deployments:
             new = word + deployment.deployment_id[8:]
             texts = (text.replace(deployment.deployment_id, new) for text in deployment.objects)
             made.append(replace(deployment, deployment_id=new, objects=tuple(texts)))
-        return made
+        return tuple(made), said
 
     return call
 
