@@ -54,7 +54,7 @@ def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
                 await delete_job(cluster, deployment.job)
         return [deployment for deployment in found if deployment.whole]
 
-    return _ask(cfg, take)
+    return ask(cfg, take)
 
 
 def look(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
@@ -67,10 +67,10 @@ def look(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:
         return ()
     from sweep.backends.gke import how_far, live
 
-    async def ask(cluster: Cluster) -> list[Live]:
+    async def question(cluster: Cluster) -> list[Live]:
         return await how_far(cluster, await live(cluster, sweep_id))
 
-    return _ask(cfg, ask)
+    return ask(cfg, question)
 
 
 def left_on_volume(
@@ -109,11 +109,11 @@ def nodes_by_quota(cfg: SweepConfig) -> int | None:
     queue = config.queue
     per_node = min(GPUS[str(part.settings["gpu"])].per_node for part in cfg.parts)
 
-    async def ask(cluster: Cluster) -> int | None:
+    async def question(cluster: Cluster) -> int | None:
         found = await _cluster_queue(cluster, queue)
         return None if found is None else max(1, int(readiness.quotas(found).get(readiness.GPU, 0) // per_node))
 
-    return _ask(cfg, ask)
+    return ask(cfg, question)
 
 
 async def _cluster_queue(cluster: Cluster, queue: str) -> dict[str, Any] | None:
@@ -177,7 +177,7 @@ def submit(cfg: SweepConfig, deployments: Sequence[Deployment], going_on: Sequen
         await asyncio.gather(*map(one, deployments), *(narrow(each) for each in going_on if each.unwanted))
         return len(deployments)
 
-    return _ask(cfg, post) if deployments or any(each.unwanted for each in going_on) else 0
+    return ask(cfg, post) if deployments or any(each.unwanted for each in going_on) else 0
 
 
 def one_job(cfg: SweepConfig, plan: Plan) -> str | None:
@@ -230,7 +230,7 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
         await asyncio.gather(*(delete_job(cluster, name) for name in names))
         return names
 
-    return _ask(cfg, clean)
+    return ask(cfg, clean)
 
 
 def remove_of(cfg: SweepConfig, owner: str) -> list[str]:
@@ -248,7 +248,7 @@ def remove_of(cfg: SweepConfig, owner: str) -> list[str]:
         await asyncio.gather(*(delete_job(cluster, name) for name in names))
         return names
 
-    return _ask(cfg, clean)
+    return ask(cfg, clean)
 
 
 def results_uri(cfg: SweepConfig) -> str | None:
@@ -263,14 +263,18 @@ def config_of(cfg: SweepConfig) -> GkeBackend | None:
     return GkeBackend(**cfg.backend_config) if cfg.backend == "gke" else None
 
 
-def _ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
-    """Connect, ask and disconnect."""
+def ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
+    """Connect, ask and disconnect.
+
+    Raises:
+        UsageError: the cluster cannot be reached, or refuses.
+    """
     from sweep.backends.kubernetes import Cluster
 
     config = config_of(cfg)
     assert config is not None
 
-    async def ask() -> T:
+    async def connected() -> T:
         cluster = await Cluster.connect(config.context, config.namespace)
         try:
             return await question(cluster)
@@ -278,7 +282,7 @@ def _ask(cfg: SweepConfig, question: Callable[[Cluster], Awaitable[T]]) -> T:
             await cluster.close()
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(connected())
     except ClusterError as error:
         raise UsageError(f"the cluster: {error}") from error
 

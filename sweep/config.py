@@ -144,6 +144,8 @@ class GkeBackend:
             raise UsageError(f"backend.on_interrupt must be one of keep, delete, not {self.on_interrupt!r}")
         if self.bucket and "/" in self.bucket:
             raise UsageError(f"backend.bucket is a bucket's name without gs:// and folders, not {self.bucket!r}")
+        if self.results_uri and not self.results_uri.startswith(("gs://", "file:///")):
+            raise UsageError(f"backend.results_uri must begin with gs:// or file:///, not {self.results_uri!r}")
 
 
 BACKENDS: Mapping[str, type] = {"simulated": SimulatedBackend, "gke": GkeBackend}

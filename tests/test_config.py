@@ -152,6 +152,8 @@ MISTAKES = [
     ([GRID, "model.foo=2"], "model.foo is unknown"),
     ([GRID, "backend.foo=2"], "backend.foo is unknown"),
     ([GRID, "+backend.foo=2"], "backend.foo is unknown"),
+    ([GRID, "backend=gke", "backend.bucket=gs://b"], "backend.bucket is a bucket's name without gs:// and folders"),
+    ([GRID, "backend=gke", "backend.results_uri=/mnt/x"], "backend.results_uri must begin with gs:// or file:///"),
     ([GRID, "matrix.gird=2"], 'matrix.gird is unknown; did you mean "matrix.grid"?'),
     ([GRID, "isl=abc"], "isl must be an integer, not 'abc'"),
     ([GRID, "run.nodes=x"], "run.nodes=x: Value 'x' of type 'str' could not be converted to Integer"),

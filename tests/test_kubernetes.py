@@ -574,7 +574,7 @@ def adopts(handler: Handler) -> Handler:
 
 
 def test_a_results_volume_that_cannot_be_opened_is_waited_for(serve: Callable[..., None]) -> None:
-    config = asdict(GkeBackend(results_uri="nonsense://x"))
+    config = asdict(GkeBackend()) | {"results_uri": "nonsense://x"}
 
     async def scenario(cluster: Cluster) -> None:
         backend = Gke(config)

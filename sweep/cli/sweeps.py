@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sweep.cli import pages
+from sweep.cli import pages, todo
 from sweep.cli.exits import Exit
 from sweep.errors import UsageError
 
 if TYPE_CHECKING:
-    from sweep.backends.gke import Live
     from sweep.config import SweepConfig
     from sweep.driver import RayStart
-    from sweep.driver.steering import Steering
-    from sweep.matrix import Expansion
-    from sweep.plan import Deployment, Plan
-    from sweep.point import Model, Point
-    from sweep.table import Record, Results, Source
+    from sweep.plan import Deployment
+    from sweep.table import Results
 
 HYDRA_ANSWERS = (
     "--help",
@@ -50,7 +42,7 @@ def run(arguments: list[str]) -> int:
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         composition.read(arguments)
         return Exit.OK
-    from sweep import backends, cluster, driver, summary
+    from sweep import backends, cluster, driver, place, summary
     from sweep.config import Html
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
@@ -59,7 +51,7 @@ def run(arguments: list[str]) -> int:
         return Exit.OK
     cfg = cluster.pinned(cfg)
     results = _results(cfg)
-    grown, page = _expand(cfg), None
+    grown, page = todo.expand(cfg), None
     try:
         with results.lock():
             is_new = not results.sweep_file.exists()
@@ -68,14 +60,15 @@ def run(arguments: list[str]) -> int:
             results.open_or_create()
             if cfg.html is Html.LIVE:
                 page = pages.begin(results)
+            place.settle(cfg, results)
             held, nodes = cluster.take_stock(cfg, results.sweep_id), cluster.nodes_by_quota(cfg)
             if not is_new:
-                left_there, trouble = _left_on_volume(cfg, results, held, answer_s=15)
+                left_there, trouble = todo.left_on_volume(cfg, results, held, answer_s=15)
                 held = [*held, *left_there]
                 if trouble is not None:
                     print(f"{cfg.name}: {trouble}; what lies there is asked for by pods", file=sys.stderr)
-            job = _job(cfg, grown, results, held=held, nodes=nodes, redo_since=results.begin_redo(cfg.run.redo))
-            left = _carry(cfg, job, results, ray)
+            to_do = todo.make(cfg, grown, results, held=held, nodes=nodes, redo_since=results.begin_redo(cfg.run.redo))
+            left = _carry(cfg, to_do, results, ray)
     finally:
         ray.close()
         if page is not None:
@@ -84,15 +77,15 @@ def run(arguments: list[str]) -> int:
         print(f"{cfg.name}: {left}", file=sys.stderr)
         return Exit.OK
     frame = results.load()
-    summary.print_result(frame, job.plan, results.folder)
-    if job.plan.attempts and (hint := summary.redo_hint(job.steering.outlook())):
+    summary.print_result(frame, to_do.plan, results.folder)
+    if to_do.plan.attempts and (hint := summary.redo_hint(to_do.steering.outlook())):
         print(f"{cfg.name}: {hint}", file=sys.stderr)
-    if not job.steering.has_done_all and (limit := job.steering.stopped()) is not None:
+    if not to_do.steering.has_done_all and (limit := to_do.steering.stopped()) is not None:
         print(f"{cfg.name}: not all was begun: {limit[1]}", file=sys.stderr)
-    return Exit.OK if _complete(frame, job) and job.steering.has_done_all else Exit.INCOMPLETE
+    return Exit.OK if todo.is_complete(frame, to_do) and to_do.steering.has_done_all else Exit.INCOMPLETE
 
 
-def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
+def _carry(cfg: SweepConfig, to_do: todo.ToDo, results: Results, ray: RayStart) -> str:
     """Carry what is to do to its end; return what runs on without us, where that was asked for."""
     from sweep import backends, cluster, driver, progress, summary
 
@@ -100,45 +93,45 @@ def _carry(cfg: SweepConfig, job: _Job, results: Results, ray: RayStart) -> str:
         results=results,
         sweep_id=results.sweep_id,
         backend=cfg.backend,
-        source=job.source,
-        config_hash=results.write_config(dict(cfg.resolved) | {"pruned": summary.pruned_as_data(job.plan)}),
+        source=to_do.source,
+        config_hash=results.write_config(dict(cfg.resolved) | {"pruned": summary.pruned_as_data(to_do.plan)}),
         price_usd_per_gpu_hour=cfg.price_per_gpu_hour,
     )
-    if not job.plan.deployments:
-        results.append([recorder.skipped(*skip) for skip in job.steering.step(()).skip])
-        if job.steering.has_done_all:
+    if not to_do.plan.deployments:
+        results.append([recorder.skipped(*skip) for skip in to_do.steering.step(()).skip])
+        if to_do.steering.has_done_all:
             results.end_redo()
-        print(f"{cfg.name}: {summary.nothing_to_do(job.plan)}", file=sys.stderr)
+        print(f"{cfg.name}: {summary.nothing_to_do(to_do.plan)}", file=sys.stderr)
         return ""
-    deployments, submitted = list(job.plan.deployments), 0
-    new = deployments[job.plan.adopted :]
+    deployments, submitted = list(to_do.plan.deployments), 0
+    new = deployments[to_do.plan.adopted :]
     if new:
-        dressed = job.steering.dressed(new)
+        dressed = to_do.steering.dressed(new)
         _expect_ready(cfg, [text for deployment in dressed for text in deployment.objects[:1]])
-        deployments[job.plan.adopted :] = dressed
+        deployments[to_do.plan.adopted :] = dressed
     if cfg.run.detach:
-        submitted = cluster.submit(cfg, deployments[job.plan.adopted :], deployments[: job.plan.adopted])
-        deployments = [each for each in deployments if each.deployment_id in job.ended or not _is_wanted(each)]
+        submitted = cluster.submit(cfg, deployments[to_do.plan.adopted :], deployments[: to_do.plan.adopted])
+        deployments = [each for each in deployments if each.deployment_id in to_do.ended or not _is_wanted(each)]
     if deployments:
         ray.begin(cfg.ray.address)
-        to_do = sum(len(deployment.attempts) for deployment in deployments)
-        with progress.Progress(name=cfg.name, total=to_do, source=job.source) as watcher:
+        total = sum(len(deployment.attempts) for deployment in deployments)
+        with progress.Progress(name=cfg.name, total=total, source=to_do.source) as watcher:
             driver.run(
                 deployments,
-                steering=job.steering,
+                steering=to_do.steering,
                 recorder=recorder,
                 backend_config=cfg.backend_config,
                 ray=ray,
-                actors=job.actors,
+                actors=to_do.actors,
                 in_process=backends.find(cfg.backend).in_process,
                 watcher=watcher,
                 cancel_on_interrupt=cfg.backend_config.get("on_interrupt") == "delete",
                 follow_up=not cfg.run.detach,
             )
-    running = job.plan.adopted - len(deployments) + submitted
+    running = to_do.plan.adopted - len(deployments) + submitted
     if cfg.run.detach and running:
         return f"{running} deployments run on without us ({submitted} new); the same command collects what they measure"
-    if job.steering.has_done_all:
+    if to_do.steering.has_done_all:
         results.end_redo()
     return ""
 
@@ -165,11 +158,11 @@ def plan(arguments: list[str]) -> int:
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
+    to_do = todo.make(cfg, todo.expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
     if as_json:
-        print(json.dumps(summary.plan_as_data(job.plan)))
+        print(json.dumps(summary.plan_as_data(to_do.plan)))
     else:
-        summary.print_plan(job.plan, cfg.name, job.source)
+        summary.print_plan(to_do.plan, cfg.name, to_do.source)
         if cluster.config_of(cfg) is not None and cfg.run.nodes is None:
             print("\nrun.nodes is not given: shown for one node; a run takes as many as its queue has quota for.")
     return Exit.OK
@@ -186,8 +179,8 @@ def render(arguments: list[str]) -> int:
     if folder is None:
         raise UsageError("render where? for example: python -m sweep render +experiment=smoke backend=gke --out DIR")
     results = _results(cfg)
-    job = _job(cfg, _expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
-    written = cluster.write_manifests(cfg, job.plan, Path(folder))
+    to_do = todo.make(cfg, todo.expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
+    written = cluster.write_manifests(cfg, to_do.plan, Path(folder))
     print(f"{len(written)} deployments written to {folder}; nothing was asked of a cluster", file=sys.stderr)
     return Exit.OK
 
@@ -200,7 +193,7 @@ def doctor(arguments: list[str]) -> int:
     cfg = composition.read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
         return Exit.OK
-    config, grown = cluster.config_of(cfg), _expand(cfg)
+    config, grown = cluster.config_of(cfg), todo.expand(cfg)
     if config is None:
         said = f"operator database {predict.database_version()}" if cfg.backend == "simulated" else "nothing to ask"
         print(json.dumps({"name": cfg.backend, "level": "ok", "message": said}) if as_json else f"ok  {said}")
@@ -210,7 +203,7 @@ def doctor(arguments: list[str]) -> int:
 
     found, job = [], None
     try:
-        job = cluster.one_job(cfg, plan.make(grown, sweep_id=NOT_YET))
+        job = cluster.one_job(cfg, plan.make(grown, sweep_id=todo.NOT_YET))
     except UsageError as error:
         if shutil.which("helm"):  # else that is told anyway
             found.append(Finding(name="chart", level=Level.ERROR, message=str(error)))
@@ -226,7 +219,7 @@ def doctor(arguments: list[str]) -> int:
 
 def gc(arguments: list[str]) -> int:
     """Delete what this sweep, or one person, left on the cluster."""
-    from sweep import cluster, composition
+    from sweep import cluster, composition, place
 
     owner, rest = _take_option(arguments, "--owner")
     cfg = composition.read(rest)
@@ -243,6 +236,7 @@ def gc(arguments: list[str]) -> int:
     if owner is not None:
         deleted = cluster.remove_of(cfg, owner)
     else:
+        place.expect_settled(cfg, results)
         with results.lock():  # a driver that runs would make again what is deleted
             deleted = cluster.remove(cfg, results.sweep_id)
     for name in deleted:
@@ -268,44 +262,31 @@ def _take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[
 
 def status(arguments: list[str]) -> int:
     """Print what is done, runs, failed and is to do."""
-    from sweep import cluster, composition, summary
+    from sweep import cluster, composition, place, summary
 
     cfg = composition.read(arguments)
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
     try:
+        place.expect_settled(cfg, results)
         live = cluster.look(cfg, results.sweep_id) if results.sweep_file.exists() else ()
         trouble = None
     except UsageError as error:
         live, trouble = (), error
     if results.sweep_file.exists() and trouble is None:
-        left_there, trouble = _left_on_volume(cfg, results, live, answer_s=5)
+        left_there, trouble = todo.left_on_volume(cfg, results, live, answer_s=5)
         live = [*live, *left_there]
-    job = _job(cfg, _expand(cfg), results, held=live, redo_since=results.redo_since(cfg.run.redo))
+    to_do = todo.make(cfg, todo.expand(cfg), results, held=live, redo_since=results.redo_since(cfg.run.redo))
     frame = results.load() if results.table_dir.is_dir() else None
-    summary.print_status(job.plan, frame, holder=results.holder(), folder=results.folder)
-    for line in summary.quarantine_lines(job.steering.quarantined()):
+    summary.print_status(to_do.plan, frame, holder=results.holder(), folder=results.folder)
+    for line in summary.quarantine_lines(to_do.steering.quarantined()):
         print(line)
     if live:
-        summary.print_live(live, job.plan, results_uri=cluster.results_uri(cfg))
+        summary.print_live(live, to_do.plan, results_uri=cluster.results_uri(cfg))
     if trouble is not None:
         raise UsageError(f"what runs cannot be seen: {trouble}")
-    return Exit.OK if not job.plan.attempts else Exit.INCOMPLETE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """What is to do, and who decides how it goes on.
-
-    ended: the deployments there that are over and only to be collected.
-    """
-
-    plan: Plan
-    steering: Steering
-    source: Source
-    actors: int
-    ended: frozenset[str]
+    return Exit.OK if not to_do.plan.attempts else Exit.INCOMPLETE
 
 
 def _results(cfg: SweepConfig) -> Results:
@@ -314,135 +295,5 @@ def _results(cfg: SweepConfig) -> Results:
     return Results(cfg.folder)
 
 
-def _left_on_volume(
-    cfg: SweepConfig, results: Results, held: Sequence[Live], *, answer_s: float
-) -> tuple[Sequence[Live], UsageError | None]:
-    """Return what no Job holds any more and the results volume has, or why that cannot be seen."""
-    from sweep import cluster
-
-    known = {(row.point_id, row.repeat, row.attempt) for row in results.history()}
-    known |= {key for live in held for key in live.attempts}
-    try:
-        return cluster.left_on_volume(cfg, results.sweep_id, known, answer_s=answer_s), None
-    except UsageError as error:
-        return (), error
-
-
-def _expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
-    """Expand and prune; a sweep without a point is the user's mistake."""
-    from sweep import matrix, predict, summary
-
-    if cfg.backend == "simulated" and not predict.available():
-        raise UsageError(predict.MISSING_EXTRA)
-    memory = predict.too_big if predict.available() else None
-    grown = [(part.model, matrix.expand(part.matrix, part.settings, part.model, memory)) for part in cfg.parts]
-    if not any(expansion.points for _, expansion in grown):
-        pruned: Counter[matrix.Reason] = Counter()
-        for _, expansion in grown:
-            pruned.update(expansion.pruned)
-        raise UsageError("no point is left after pruning:\n" + "\n".join(summary.pruned_lines(pruned)))
-    return grown
-
-
-def _job(
-    cfg: SweepConfig,
-    grown: list[tuple[Model, Expansion]],
-    results: Results,
-    *,
-    held: Sequence[Live] = (),
-    nodes: int | None = None,
-    redo_since: int | None = None,
-) -> _Job:
-    """Plan what is not in the table yet.
-
-    held: what exists on the cluster, and is taken over.
-    nodes: over how many to spread where the configuration does not say.
-    redo_since: rows from this one on are of the `run.redo` that goes on; None: it begins now.
-    """
-    from sweep import backends, cluster
-    from sweep.driver.steering import Rules, Steering
-    from sweep.limits import Limits, deadline_of
-    from sweep.retry import Redo
-    from sweep.table import Source
-
-    backend = backends.find(cfg.backend)
-    actors = cfg.ray.actors or ((os.cpu_count() or 1) if backend.in_process else 1)
-    rows = results.history()
-    records = _current(cfg, rows)
-    now = datetime.now(UTC)
-    steering = Steering(
-        expansions=grown,
-        sweep_id=results.sweep_id if results.sweep_file.exists() else NOT_YET,
-        source=backend.source,
-        rules=Rules(
-            nodes=cfg.run.nodes or (actors if backend.source == Source.SIMULATED else nodes or 1),
-            repeats=cfg.run.repeats,
-            max_points=cfg.run.max_points_per_deployment,
-            max_deployments=cfg.run.max_deployments,
-            canary=cfg.run.canary,
-            retry=cfg.run.retry,
-            quarantine=cfg.run.quarantine,
-            limits=Limits(
-                budget=cfg.run.budget,
-                price=cfg.price_per_gpu_hour,
-                deadline=deadline_of(cfg.run.deadline, now) if cfg.run.deadline else None,
-                max_failures=cfg.run.max_failures,
-            ),
-        ),
-        records=records,
-        former=_former_points(results, grown, held),
-        redo=Redo.of(cfg.run.redo, len(_current(cfg, rows[:redo_since]))) if cfg.run.redo else None,
-        dress=lambda deployments, avoid: cluster.dress(cfg, deployments, avoid),
-    )
-    made = steering.plan_beside(held, busy=sum(not live.over for live in held))
-    return _Job(
-        plan=made,
-        steering=steering,
-        source=backend.source,
-        actors=actors,
-        ended=frozenset(live.deployment_id for live in held if live.over),
-    )
-
-
-def _former_points(
-    results: Results, grown: Sequence[tuple[Model, Expansion]], held: Sequence[Live]
-) -> dict[str, tuple[Model, Point]]:
-    """Return the points that are measured on the cluster and that only earlier commands of this sweep asked for."""
-    from sweep import matrix, plan
-    from sweep.config import parts_of
-
-    missing = {point_id for live in held for point_id, _, _ in live.attempts} - plan.points_of(grown).keys()
-    found: dict[str, tuple[Model, Point]] = {}
-    for resolved in results.configs().values() if missing else ():
-        with contextlib.suppress(UsageError, KeyError):  # of an older sweep, which had other settings
-            for part in parts_of(resolved):
-                points = matrix.expand(part.matrix, part.settings, part.model).points
-                found |= {point.point_id: (part.model, point) for point in points if point.point_id in missing}
-    return found
-
-
 def _is_wanted(deployment: Deployment) -> bool:
     return any(attempt.key not in deployment.unwanted for attempt in deployment.attempts)
-
-
-def _current(cfg: SweepConfig, rows: Sequence[Record]) -> list[Record]:
-    """Return the rows that count: of simulated ones those of the simulator and database that are there now."""
-    if cfg.backend != "simulated":
-        return list(rows)
-    from sweep import predict, simulate
-
-    current = (simulate.SIMULATOR_VERSION, predict.database_version())
-    return [row for row in rows if row.status == "skipped" or (row.simulator_version, row.db_version) == current]
-
-
-NOT_YET = "not-yet"
-"""Stands for the sweep's id where there is none, in what only shows what would be."""
-
-
-def _complete(frame: Any, job: _Job) -> bool:
-    """Say whether every measurement that is asked for has its ok row, and none failed when it was measured again."""
-    ids = set(job.plan.points)
-    asked = (frame["source"] == job.source) & (frame["repeat"] <= job.steering.rules.repeats)
-    rows = frame[asked & frame["point_id"].isin(ids)]
-    ok = bool((rows["status"] == "ok").all()) and set(rows["point_id"]) == ids
-    return ok and not job.steering.outlook().given_up

@@ -6,6 +6,7 @@
         configs/HASH.yaml           the resolved configurations
         raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt, requests.json
         redo.json                   a `run.redo` that has begun and not ended
+        cluster.json                where its Jobs are made
         run.lock                    one writer
         index.html                  the page of `python -m sweep html`
 
@@ -108,6 +109,10 @@ class Results:
         return self.folder / "sweep.json"
 
     @property
+    def place_file(self) -> Path:
+        return self.folder / "cluster.json"
+
+    @property
     def page_file(self) -> Path:
         return self.folder / "index.html"
 
@@ -165,11 +170,8 @@ class Results:
         rows = len(self.history())
         if said is None:
             self.end_redo()
-            return rows
-        with telling("write", self._redo_file):
-            made = self._temporary(self.folder)
-            made.write_text(json.dumps({"said": said, "rows": rows}))
-            os.replace(made, self._redo_file)
+        else:
+            self._note(self._redo_file, {"said": said, "rows": rows})
         return rows
 
     def redo_since(self, said: str | None) -> int | None:
@@ -190,6 +192,32 @@ class Results:
     def _redo_file(self) -> Path:
         return self.folder / "redo.json"
 
+    def place(self) -> dict[str, Any]:
+        """Return what `keep_place` was told last; nothing before it was.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            with telling("read", self.place_file):
+                return dict(json.loads(self.place_file.read_text())) if self.place_file.exists() else {}
+        except (ValueError, TypeError):
+            raise UsageError(f"{self.place_file} is damaged: it says where this sweep's Jobs are") from None
+
+    def keep_place(self, place: Mapping[str, Any]) -> None:
+        """Keep where this sweep's Jobs are made, so that a later command does not look for them elsewhere.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        self._note(self.place_file, place)
+
+    def _note(self, file: Path, said: Mapping[str, Any]) -> None:
+        with telling("write", file):
+            made = self._temporary(self.folder)
+            made.write_text(json.dumps(said, indent=2) + "\n")
+            os.replace(made, file)
+
     def _create(self) -> None:
         if not self.sweep_file.exists():
             about = {
@@ -197,9 +225,7 @@ class Results:
                 "sweep_id": secrets.token_hex(6),
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
-            made = self._temporary(self.folder)
-            made.write_text(json.dumps(about, indent=2) + "\n")
-            os.replace(made, self.sweep_file)
+            self._note(self.sweep_file, about)
         if not self.table_dir.is_dir():
             made = self._new_table()
             write_part(made / part_name(0), arrow_schema().empty_table(), merged=False)

@@ -125,6 +125,27 @@ def test_a_sweep_is_submitted_and_left_and_collected_by_the_same_command(
     assert len(objects(cluster, namespace, "jobs")) == 2
 
 
+def test_a_sweep_whose_jobs_are_in_one_place_does_not_begin_in_another(
+    cluster: Cluster, namespace: str, tmp_path: Path, volume: Path
+) -> None:
+    other = f"{namespace[:50]}-other"
+    cluster.kubectl("create", "namespace", other)
+    here, there = (Line(place, tmp_path, *on(volume), "run.detach=true") for place in (namespace, other))
+    with Logs(cluster, namespace, here.deployments()):
+        here.run()
+        for words in ((), ("status",), ("gc",)):
+            _, err = there.run(*words, expect=2)
+            assert f"namespace {namespace} of kubectl context" in err and f"backend.namespace={namespace}" in err
+        assert len(objects(cluster, namespace, "jobs")) == 2
+        cluster.wait("both end", lambda: both_ended(cluster, namespace))
+        here.run()
+    assert sorted(row["status"] for row in here.rows()) == ["ok"] * 4
+    there.given += ["concurrency=2"]  # what has ended and is in the table holds nobody
+    there.run()
+    assert len(objects(cluster, other, "jobs")) > 0
+    cluster.kubectl("delete", "namespace", other, "--wait=false")
+
+
 def test_what_lies_on_the_volume_is_collected_when_its_jobs_are_kept_no_longer(
     cluster: Cluster, namespace: str, tmp_path: Path, volume: Path
 ) -> None:

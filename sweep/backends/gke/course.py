@@ -304,10 +304,10 @@ class Course:
             return ""
         params = {"fieldSelector": f"involvedObject.name={standing.pod},type=Warning"}
         try:
-            told = (await self._cluster.request("GET", EVENTS, params=params))["items"]
+            warned = (await self._cluster.request("GET", EVENTS, params=params))["items"]
         except ClusterError:
             return ""
-        return "; ".join(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in told[-3:]))
+        return "; ".join(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in warned[-3:]))
 
     # ------------------------------------------------------------------------------------------------------------ end
 
