@@ -22,7 +22,8 @@ def best(
 
     Rows that are not ok, or lack a number that the condition or the figure asks for, are left out: a latency that
     nobody knows meets no limit. Measured and simulated rows are never compared: where df has a `source`, each source
-    has its own best row. All repeats of a point compete as single rows; take means first where that is not wanted.
+    has its own best row. Rows of several models compete unless `by` holds `model`. All repeats of a point compete as
+    single rows; take means first where that is not wanted.
 
     Args:
         df: rows of `sweep.load`, with `status` where not all rows are ok.

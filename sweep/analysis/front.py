@@ -25,8 +25,8 @@ def pareto(
     More is better in x and in y; for a figure where less is better, such as a latency, negate the column first. Rows
     that are not ok, or lack x or y, are left out; what is infinite was not measured and counts as lacking. Rows that
     are equal in both x and y are all kept. Measured and simulated rows are never compared: where df has a `source`,
-    each source has its own front. All repeats of a point compete as single rows; take means first where that is not
-    wanted.
+    each source has its own front. Rows of several models compete unless `by` holds `model`. All repeats of a point
+    compete as single rows; take means first where that is not wanted.
 
     Args:
         df: rows of `sweep.load`, with the columns x, y, those of `by`, and `status` where not all rows are ok.
@@ -39,7 +39,7 @@ def pareto(
 
     Warns:
         UserWarning: rows of one group ran at different GPU clocks (`sm_clock_mhz`), so that part of the difference is
-            the clock's.
+            the clock's; or there are ok rows, and none has both x and y.
 
     Raises:
         UsageError: df lacks a column, or x or y holds no numbers.
@@ -55,6 +55,8 @@ def pareto(
     every_x, every_y = of.numbers(df, x), of.numbers(df, y)
     keys = of.group_columns(df, by)
     usable = np.flatnonzero(of.ok(df) & ~np.isnan(every_x) & ~np.isnan(every_y))
+    if not len(usable):
+        of.warn_of_lack(df, (x, y), stacklevel=2)
     wanted = [*keys, *([of.CLOCK] if of.CLOCK in df.columns else [])]
     rows = df[list(dict.fromkeys(wanted))].iloc[usable]
     group = of.group_numbers(rows, keys)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+SPEED = "tps_per_user"
 CLOCK = "sm_clock_mhz"
 SAME_CLOCK = 1.03
 """Largest ratio of two mean SM clocks that are taken for the same: a power cap alone moves them by a percent or two."""
@@ -67,6 +68,18 @@ def group_numbers(df: pd.DataFrame, keys: Sequence[str]) -> np.ndarray[Any, np.d
     if not keys:
         return np.zeros(len(df), np.int64)
     return np.asarray(df.groupby(list(keys), dropna=False).ngroup().to_numpy("int64"))
+
+
+def warn_of_lack(df: pd.DataFrame, names: Sequence[str], stacklevel: int) -> None:
+    """Warn that of the ok rows of df, where there are some, none has a number in each of these columns."""
+    import numpy as np
+
+    usable = ok(df)
+    if usable.any():
+        lacking = [name for name in names if not (usable & ~np.isnan(numbers(df, name))).any()]
+        told = f"no row has {' or '.join(lacking)}" if lacking else f"no row has both {' and '.join(names)}"
+        hint = ": it needs streaming, and benchmark_serving (bench=serve) does not report it" * (lacking == [SPEED])
+        warnings.warn(told + hint, stacklevel=stacklevel + 1)
 
 
 def warn_of_clocks(rows: pd.DataFrame, group: np.ndarray[Any, np.dtype[np.int64]], stacklevel: int) -> None:
