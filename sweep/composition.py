@@ -10,16 +10,19 @@ import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
-from sweep.config import SHIPPED, GkeBackend, SweepConfig
+from sweep.config import SHIPPED, GkeBackend, Ray, Run, SweepConfig
 from sweep.errors import UsageError, nearest
+from sweep.limits import Budget
 from sweep.matrix import pin
 from sweep.point import SETTINGS
+from sweep.quarantine import Quarantine
+from sweep.retry import Retry
 
 PINNING_GROUPS = ("workload", "bench")
 """Groups whose files set settings: choosing one on the command line pins these."""
@@ -42,49 +45,6 @@ class _ModelSchema:
 
 
 @dataclass
-class _BudgetSchema:
-    gpu_hours: float | None = None
-    usd: float | None = None
-
-
-@dataclass
-class _RetrySchema:
-    attempts: int = 3
-    total: int = 50
-    backoff_s: float = 10.0
-    backoff_max_s: float = 600.0
-    also: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _QuarantineSchema:
-    failures: int = 2
-    expires_s: float = 86400.0
-
-
-@dataclass
-class _RunSchema:
-    nodes: int | None = None
-    repeats: int = 1
-    max_points_per_deployment: int | None = None
-    max_deployments: int | None = None
-    canary: bool = False
-    detach: bool = False
-    redo: str | None = None
-    deadline: str | None = None
-    max_failures: int | None = 10
-    budget: _BudgetSchema = field(default_factory=_BudgetSchema)
-    retry: _RetrySchema = field(default_factory=_RetrySchema)
-    quarantine: _QuarantineSchema = field(default_factory=_QuarantineSchema)
-
-
-@dataclass
-class _RaySchema:
-    address: str | None = None
-    actors: int | None = None
-
-
-@dataclass
 class _MatrixSchema:
     grid: dict[str, list[Any]] = field(default_factory=dict)
     zip: dict[str, list[Any]] = field(default_factory=dict)
@@ -102,15 +62,30 @@ def _schema() -> type:
         ("rerun", str | None, None),
         ("price_per_gpu_hour", float | None, None),
         ("html", Any, None),
-        ("run", _RunSchema, field(default_factory=_RunSchema)),
+        ("run", *_section(Run)),
         ("backend", Any, None),
-        ("ray", _RaySchema, field(default_factory=_RaySchema)),
+        ("ray", *_section(Ray)),
         ("matrix", _MatrixSchema, field(default_factory=_MatrixSchema)),
         ("engine", dict[str, Any], field(default_factory=dict)),
         ("model", _ModelSchema, field(default_factory=_ModelSchema)),
     ]
     settings: list[Any] = [(name, Any, None) for name in SETTINGS if name not in ("model", "engine")]
     return make_dataclass("SweepSchema", sections + settings)
+
+
+def _section(cls: type) -> tuple[type, Any]:
+    """Return type and default of a section that config.py declares: OmegaConf wants dataclasses that are not frozen."""
+    hints = get_type_hints(cls)
+    declared: list[Any] = []
+    for f in fields(cls):
+        if is_dataclass(f.default):
+            declared.append((f.name, *_section(hints[f.name])))
+        elif isinstance(f.default, tuple):
+            declared.append((f.name, list[str], field(default_factory=list)))
+        else:
+            declared.append((f.name, hints[f.name], f.default))
+    made = make_dataclass(f"{cls.__name__}Schema", declared)
+    return made, field(default_factory=made)
 
 
 def read(arguments: Sequence[str]) -> SweepConfig | None:
@@ -292,12 +267,12 @@ def _file_of(said: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
-    sections: dict[str, Any] = {"run": _RunSchema, "ray": _RaySchema, "model": _ModelSchema, "matrix": _MatrixSchema}
+    sections: dict[str, Any] = {"run": Run, "ray": Ray, "model": _ModelSchema, "matrix": _MatrixSchema}
     sections |= {
         "backend": GkeBackend,
-        "run.budget": _BudgetSchema,
-        "run.retry": _RetrySchema,
-        "run.quarantine": _QuarantineSchema,
+        "run.budget": Budget,
+        "run.retry": Retry,
+        "run.quarantine": Quarantine,
     }
     known = [*SETTINGS, "name", "results_dir", "html", "experiment", "workload", "backend", "model"]
     known.append("price_per_gpu_hour")
