@@ -1,14 +1,11 @@
-"""The folder of one results table, and reading it back.
+"""One results table, and reading it back.
 
     results/NAME/
         sweep.json                  the sweep's id, made once
         table/part-*.parquet        immutable parts, in the order of their names
-        configs/HASH.yaml           the resolved configurations
-        raw/POINT/REPEAT-ATTEMPT/   report.json, env.json, log.txt, requests.json
         redo.json                   a `run.redo` that has begun and not ended
-        cluster.json                where its Jobs are made
         run.lock                    one writer
-        index.html                  the page of `python -m sweep html`
+        ...                         what lies beside the rows: folder.py
 
 What readers may rely on, at any moment, also while a writer is killed: each part is complete, and once a part is
 there its rows stay. `pandas.read_parquet("results/NAME/table")` works from the first moment on, because a new table
@@ -20,8 +17,6 @@ pandas.read_parquet raises FileNotFoundError. No reader can see rows twice, or m
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import json
 import os
 import secrets
@@ -32,11 +27,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 from sweep.errors import UsageError, nearest
-from sweep.point import canonical_json
 from sweep.table import lock
+from sweep.table.folder import Folder
 from sweep.table.parts import (
     REPLACED,
     TEMPORARY,
@@ -51,7 +44,7 @@ from sweep.table.parts import (
     write_part,
 )
 from sweep.table.reading import load
-from sweep.table.schema import NAMES, SCHEMA_VERSION, Source, arrow_schema
+from sweep.table.schema import NAMES, SCHEMA_VERSION, arrow_schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,17 +77,13 @@ class Record(NamedTuple):
         return cls(*(row[name] for name in cls._fields))
 
 
-class Results:
-    """One folder under `results_dir`; owns every path in it."""
+class Results(Folder):
+    """One sweep's folder: its id, its only writer, its table."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+        super().__init__(folder)
         self._locked = False
         self._last_stamp = 0
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
 
     @property
     def table_dir(self) -> Path:
@@ -107,23 +96,6 @@ class Results:
     @property
     def sweep_file(self) -> Path:
         return self.folder / "sweep.json"
-
-    @property
-    def place_file(self) -> Path:
-        return self.folder / "cluster.json"
-
-    @property
-    def page_file(self) -> Path:
-        return self.folder / "index.html"
-
-    def config_file(self, config_hash: str) -> Path:
-        return self.folder / "configs" / f"{config_hash}.yaml"
-
-    def evidence_dir(self, key: tuple[str, int, int], source: Source = Source.MEASURED) -> Path:
-        """Return where the report and log of the attempt (point_id, repeat, number) lie."""
-        point_id, repeat, number = key
-        of_source = "" if source is Source.MEASURED else f"{source}-"  # one table can hold both sources of a point
-        return self.folder / "raw" / point_id / f"{of_source}{repeat}-{number}"
 
     # ------------------------------------------------------------------------------------------------------ identity
 
@@ -191,32 +163,6 @@ class Results:
     @property
     def _redo_file(self) -> Path:
         return self.folder / "redo.json"
-
-    def place(self) -> dict[str, Any]:
-        """Return what `keep_place` was told last; nothing before it was.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
-        try:
-            with telling("read", self.place_file):
-                return dict(json.loads(self.place_file.read_text())) if self.place_file.exists() else {}
-        except (ValueError, TypeError):
-            raise UsageError(f"{self.place_file} is damaged: it says where this sweep's Jobs are") from None
-
-    def keep_place(self, place: Mapping[str, Any]) -> None:
-        """Keep where this sweep's Jobs are made, so that a later command does not look for them elsewhere.
-
-        Raises:
-            UsageError: the folder cannot be written.
-        """
-        self._note(self.place_file, place)
-
-    def _note(self, file: Path, said: Mapping[str, Any]) -> None:
-        with telling("write", file):
-            made = self._temporary(self.folder)
-            made.write_text(json.dumps(said, indent=2) + "\n")
-            os.replace(made, file)
 
     def _create(self) -> None:
         if not self.sweep_file.exists():
@@ -360,85 +306,10 @@ class Results:
         table = read_parts(self.table_dir, Record._fields)
         return [Record(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
 
-    # ---------------------------------------------------------------------------------------- configuration, evidence
-
-    def write_config(self, resolved: Mapping[str, Any]) -> str:
-        """Keep the resolved configuration as configs/HASH.yaml and return the hash.
-
-        Raises:
-            UsageError: the folder cannot be written.
-        """
-        config_hash = hashlib.sha256(canonical_json(resolved).encode()).hexdigest()[:16]
-        path = self.config_file(config_hash)
-        with telling("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = self._temporary(path.parent)
-            made.write_text(yaml.safe_dump(dict(resolved), sort_keys=False), encoding="utf-8")
-            os.replace(made, path)
-        return config_hash
-
-    def configs(self) -> dict[str, dict[str, Any]]:
-        """Return every configuration that was kept, by its hash."""
-        return {path.stem: self.read_config(path.stem) for path in sorted((self.folder / "configs").glob("*.yaml"))}
-
-    def read_config(self, config_hash: str) -> dict[str, Any]:
-        """Return what `write_config` kept.
-
-        Raises:
-            UsageError: there is none of this hash.
-        """
-        path = self.config_file(config_hash)
-        with telling("read", path):
-            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-    def write_evidence(
-        self,
-        key: tuple[str, int, int],
-        report: Mapping[str, Any] | str | None,
-        environment: Mapping[str, Any],
-        log_tail: str,
-        source: Source = Source.MEASURED,
-        requests: str | None = None,
-    ) -> Path:
-        """Keep what the row of an attempt was made from, so that rows can be made again after a parser was mended.
-
-        `report` is the bench's JSON, decoded or as it was written; `requests` the text of --request_json.
-
-        The files appear together; what is empty makes none. They are not synced: after a power cut the row stands and
-        they may be lost.
-
-        Raises:
-            UsageError: the folder cannot be written.
-        """
-        final = self.evidence_dir(key, source)
-        with telling("write", final):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            made = self._temporary(self.folder / "raw")
-            made.mkdir()
-            if report is not None:
-                _put(f"{made}/report.json", report if isinstance(report, str) else json.dumps(report))
-            if environment:
-                _put(f"{made}/env.json", json.dumps(environment, default=str))
-            if log_tail:
-                _put(f"{made}/log.txt", log_tail)
-            if requests is not None:
-                _put(f"{made}/requests.json", requests)
-            try:
-                os.rename(made, final)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                shutil.rmtree(final)  # of a writer killed before it wrote the row
-                os.rename(made, final)
-        return final
-
     def _new_table(self) -> Path:
         made = self.folder / f"{TEMPORARY}table-{secrets.token_hex(4)}"
         made.mkdir()
         return made
-
-    def _temporary(self, folder: Path) -> Path:
-        return folder / f"{TEMPORARY}{secrets.token_hex(8)}"
 
 
 def _arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -451,17 +322,6 @@ def _arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     schema = arrow_schema()
     columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _put(path: str, text: str) -> None:
-    """Write a new file; pathlib and buffers would take three times as long, and a row has three of these."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        left = memoryview(text.encode(errors="backslashreplace"))
-        while left:
-            left = left[os.write(handle, left) :]
-    finally:
-        os.close(handle)
 
 
 def find_config(results_dir: Path, config_hash: str) -> dict[str, Any]:
