@@ -278,12 +278,13 @@ def is_running(pid: int) -> bool:
         return False
 
 
+async def unauthorized(request: web.Request) -> web.Response:
+    return web.json_response({"message": "Unauthorized"}, status=401)
+
+
 def test_a_plugin_that_hangs_is_ended_and_named(
     serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def handler(request: web.Request) -> web.Response:
-        return web.json_response({"message": "Unauthorized"}, status=401)
-
     async def scenario(cluster: Cluster) -> None:
         (tmp_path / "hangs").touch()
         monkeypatch.setattr(access, "PLUGIN_S", 0.5)
@@ -295,15 +296,12 @@ def test_a_plugin_that_hangs_is_ended_and_named(
                 await Cluster.connect()
         assert not any(is_running(int(pid)) for pid in (tmp_path / "asleep").read_text().split())
 
-    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+    serve(PODS, unauthorized, scenario, **plugin(tmp_path, "99"))
 
 
 def test_all_who_need_credentials_wait_for_one_plugin(
     serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def handler(request: web.Request) -> web.Response:
-        return web.json_response({"message": "Unauthorized"}, status=401)
-
     async def scenario(cluster: Cluster) -> None:
         (tmp_path / "hangs").touch()
         monkeypatch.setattr(access, "PLUGIN_S", 1.0)
@@ -312,7 +310,7 @@ def test_all_who_need_credentials_wait_for_one_plugin(
             told = await asyncio.gather(*requests, return_exceptions=True)
         assert all("did not answer" in str(error) for error in told)
 
-    serve(PODS, handler, scenario, **plugin(tmp_path, "99"))
+    serve(PODS, unauthorized, scenario, **plugin(tmp_path, "99"))
 
 
 def test_a_plugin_that_is_not_waited_for_any_more_is_ended(serve: Callable[..., None], tmp_path: Path) -> None:
