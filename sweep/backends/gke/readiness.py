@@ -55,6 +55,7 @@ RIGHTS = (
     Right(resource="configmaps", verbs=("create", "get", "list", "patch")),
     Right(resource="pods", verbs=("list", "watch")),
     Right(resource="pods/log", verbs=("get",)),
+    Right(resource="namespaces", verbs=("get",), optional=True),
     Right(resource="events", verbs=("list",), optional=True),
     Right(group=KUEUE, resource="workloads", verbs=("list", "watch"), optional=True),
     Right(group=KUEUE, resource="localqueues", verbs=("get", "list"), optional=True),
@@ -171,7 +172,11 @@ def judge_rights(denied: Sequence[tuple[Right, str]], namespace: str) -> list[Fi
     )
     for optional, level, so in (
         (False, Level.ERROR, ""),
-        (True, Level.WARNING, "; the run goes on, and tells less of why a Job waits"),
+        (
+            True,
+            Level.WARNING,
+            "; the run goes on, and knows less of why a Job waits, or whether this is the cluster of earlier Jobs",
+        ),
     ):
         told = [
             f"{verb} {right.resource}{f' ({right.group})' if right.group else ''}"
