@@ -28,13 +28,15 @@ SUBMITTED_AT_ONCE = 16
 
 
 def pinned(cfg: SweepConfig) -> SweepConfig:
-    """Return the configuration with the name of the context that is the current one now, so that a run stays there."""
+    """Return the configuration with the context and namespace that are the current ones, so that a run stays there."""
     config = config_of(cfg)
-    if config is None or config.context is not None:
+    if config is None:
         return cfg
-    from sweep.backends.access import current_context
+    from sweep.backends.access import current_context, default_namespace
 
-    return replace(cfg, backend_config={**cfg.backend_config, "context": current_context()})
+    context = config.context or current_context()
+    named = {"context": context, "namespace": config.namespace or default_namespace(context)}
+    return replace(cfg, backend_config={**cfg.backend_config, **named})
 
 
 def take_stock(cfg: SweepConfig, sweep_id: str) -> Sequence[Live]:

@@ -29,7 +29,7 @@ class Place:
 def settle(cfg: SweepConfig, results: Results) -> None:
     """Keep where this sweep's Jobs are made from now on; a sweep that left Jobs in another place does not begin here.
 
-    Where the namespace may not be read nothing is kept, and nothing refused.
+    cfg: of `cluster.pinned`. Where its namespace may not be read nothing is kept.
 
     Raises:
         UsageError: Jobs of this sweep are in another place, or may be; or a cluster cannot be reached.
@@ -37,46 +37,48 @@ def settle(cfg: SweepConfig, results: Results) -> None:
     if config_of(cfg) is None:
         return
     here, kept = _place(cfg), _kept(results)
-    if here is None or here == kept:
-        return
-    if kept is not None and here.uid != kept.uid:
-        there = _in(cfg, kept)
-        known = {(row.point_id, row.repeat, row.attempt) for row in results.history()}
+    if kept is not None and _is_elsewhere(cfg, here, kept):
+        named = {"context": kept.context, "namespace": kept.namespace}
+        there = replace(cfg, backend_config={**cfg.backend_config, **named})
         try:
             found = _place(there)
             if found is None or found.uid != kept.uid:
                 raise UsageError("it is not found under that name any more")
             jobs = look(there, results.sweep_id)
-            left = [live for live in jobs if not (live.over and known.issuperset(live.attempts))]
         except UsageError as error:
             raise UsageError(
                 f"Jobs of {cfg.name} were made in {kept}, and whether some are left cannot be seen: {error}; go on"
                 f" there, or if that cluster is gone delete {results.place_file}"
             ) from error
-        if left:
+        if left := [live for live in jobs if not (live.over and results.measured().issuperset(live.attempts))]:
             raise UsageError(f"{len(left)} Jobs of {cfg.name} are in {kept}, and {_go_on_there(kept)}")
-    results.keep_place(asdict(here))
+    if here is not None and here != kept:
+        results.keep_place(asdict(here))
 
 
 def expect_settled(cfg: SweepConfig, results: Results) -> None:
     """Refuse to look for a sweep's Jobs elsewhere than where they were made.
 
+    cfg: of `cluster.pinned`.
+
     Raises:
         UsageError: they were made in another place; or the cluster cannot be reached.
     """
     kept = _kept(results) if config_of(cfg) is not None else None
-    if kept is not None and (here := _place(cfg)) is not None and here.uid != kept.uid:
+    if kept is not None and _is_elsewhere(cfg, _place(cfg), kept):
         raise UsageError(f"Jobs of {cfg.name} were made in {kept}, and {_go_on_there(kept)}")
+
+
+def _is_elsewhere(cfg: SweepConfig, here: Place | None, kept: Place) -> bool:
+    """Say whether this is another place than the one that was kept; of one that cannot be read its name tells."""
+    if here is not None:
+        return here.uid != kept.uid
+    return (cfg.backend_config["context"], cfg.backend_config["namespace"]) != (kept.context, kept.namespace)
 
 
 def _go_on_there(place: Place) -> str:
     named = [f"backend.context={place.context}"] if place.context else []
     return f"here is another place: go on there with {' '.join([*named, f'backend.namespace={place.namespace}'])}"
-
-
-def _in(cfg: SweepConfig, place: Place) -> SweepConfig:
-    named = {"context": place.context, "namespace": place.namespace}
-    return replace(cfg, backend_config={**cfg.backend_config, **named})
 
 
 def _kept(results: Results) -> Place | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweep import composition, config, matrix
+from sweep import cluster, composition, config, matrix
 from sweep.config import SweepConfig
 from sweep.errors import UsageError
 
@@ -228,3 +228,19 @@ def test_resolved_data_gives_the_same_configuration_back() -> None:
     cfg = read("-m", GRID, "isl=1024,8192")
     again = SweepConfig.of(yaml.safe_load(yaml.safe_dump(dict(cfg.resolved), sort_keys=False)), cfg.results_dir)
     assert points(again) == points(cfg)
+
+
+def test_a_run_stays_in_the_context_and_namespace_that_were_the_current_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contexts = {"a": {"cluster": "a", "namespace": "bench"}, "b": {"cluster": "b"}}
+    said = {"current-context": "a", "contexts": [{"name": name, "context": it} for name, it in contexts.items()]}
+    (tmp_path / "config").write_text(yaml.safe_dump(said))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    for words, context, namespace in (
+        ([], "a", "bench"),
+        (["backend.context=b"], "b", "default"),
+        (["backend.namespace=mine"], "a", "mine"),
+    ):
+        found = cluster.pinned(read("+experiment=smoke", "backend=gke", *words)).backend_config
+        assert (found["context"], found["namespace"]) == (context, namespace)

@@ -225,6 +225,7 @@ def gc(arguments: list[str]) -> int:
     cfg = composition.read(rest)
     if cfg is None:
         return Exit.OK
+    cfg = cluster.pinned(cfg)
     if any(argument.startswith("--owner") for argument in arguments) and (not owner or "=" in owner):
         raise UsageError("gc of whom? for example: python -m sweep gc backend=gke --owner alice")
     results = _results(cfg)
@@ -267,6 +268,7 @@ def status(arguments: list[str]) -> int:
     cfg = composition.read(arguments)
     if cfg is None:
         return Exit.OK
+    cfg = cluster.pinned(cfg)
     results = _results(cfg)
     try:
         place.expect_settled(cfg, results)

@@ -45,8 +45,7 @@ def left_on_volume(
     """Return what no Job holds any more and the results volume has, or why that cannot be seen."""
     from sweep import cluster
 
-    known = {(row.point_id, row.repeat, row.attempt) for row in results.history()}
-    known |= {key for live in held for key in live.attempts}
+    known = results.measured() | {key for live in held for key in live.attempts}
     try:
         return cluster.left_on_volume(cfg, results.sweep_id, known, answer_s=answer_s), None
     except UsageError as error:

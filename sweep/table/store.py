@@ -44,7 +44,7 @@ from sweep.table.parts import (
     write_part,
 )
 from sweep.table.reading import load
-from sweep.table.schema import NAMES, SCHEMA_VERSION, arrow_schema
+from sweep.table.schema import NAMES, SCHEMA_VERSION, Source, arrow_schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -305,6 +305,11 @@ class Results(Folder):
         """
         table = read_parts(self.table_dir, Record._fields)
         return [Record(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+    def measured(self) -> set[tuple[str, int, int]]:
+        """Return the attempts (point_id, repeat, number) that have a row and were not predicted."""
+        rows = self.history()
+        return {(row.point_id, row.repeat, row.attempt) for row in rows if row.source == Source.MEASURED}
 
     def _new_table(self) -> Path:
         made = self.folder / f"{TEMPORARY}table-{secrets.token_hex(4)}"

@@ -104,6 +104,12 @@ def on(volume: Path) -> tuple[str, ...]:
     return "backend.bucket=mine", f"backend.results_uri=file://{volume}", "run.nodes=2"
 
 
+def predict(folder: Path) -> None:
+    """Run the same sweep on predictions, into the same table."""
+    command = [sys.executable, "-m", "sweep", "+experiment=smoke", f"results_dir={folder / 'results'}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=150)
+
+
 def both_ended(cluster: Cluster, namespace: str) -> bool:
     jobs = objects(cluster, namespace, "jobs")
     return len(jobs) == 2 and all(job["status"].get("succeeded") for job in jobs)
@@ -130,16 +136,18 @@ def test_a_sweep_whose_jobs_are_in_one_place_does_not_begin_in_another(
 ) -> None:
     other = f"{namespace[:50]}-other"
     cluster.kubectl("create", "namespace", other)
-    here, there = (Line(place, tmp_path, *on(volume), "run.detach=true") for place in (namespace, other))
+    named = (namespace, other, "no-such-namespace")
+    here, there, nowhere = (Line(place, tmp_path, *on(volume), "run.detach=true") for place in named)
+    predict(tmp_path)  # what is only predicted is not collected
     with Logs(cluster, namespace, here.deployments()):
         here.run()
-        for words in ((), ("status",), ("gc",)):
-            _, err = there.run(*words, expect=2)
+        cluster.wait("both end", lambda: both_ended(cluster, namespace))
+        for line, words in ((there, ()), (there, ("status",)), (there, ("gc",)), (nowhere, ()), (nowhere, ("gc",))):
+            _, err = line.run(*words, expect=2)
             assert f"namespace {namespace} of kubectl context" in err and f"backend.namespace={namespace}" in err
         assert len(objects(cluster, namespace, "jobs")) == 2
-        cluster.wait("both end", lambda: both_ended(cluster, namespace))
         here.run()
-    assert sorted(row["status"] for row in here.rows()) == ["ok"] * 4
+    assert [row["status"] for row in here.rows() if row["source"] == "measured"] == ["ok"] * 4
     there.given += ["concurrency=2"]  # what has ended and is in the table holds nobody
     there.run()
     assert len(objects(cluster, other, "jobs")) > 0
@@ -150,6 +158,7 @@ def test_what_lies_on_the_volume_is_collected_when_its_jobs_are_kept_no_longer(
     cluster: Cluster, namespace: str, tmp_path: Path, volume: Path
 ) -> None:
     line = Line(namespace, tmp_path, *on(volume), "run.detach=true")
+    predict(tmp_path)
     deployments = line.deployments()
     with Logs(cluster, namespace, deployments):
         line.run()
@@ -159,7 +168,7 @@ def test_what_lies_on_the_volume_is_collected_when_its_jobs_are_kept_no_longer(
     status, _ = line.run("status", expect=3)
     assert "its results lie on the volume" in status and "collected by the same command" in status
     line.run()
-    rows = line.rows()
+    rows = [row for row in line.rows() if row["source"] == "measured"]
     assert sorted(row["status"] for row in rows) == ["ok"] * 4
     assert {row["deployment_id"] for row in rows} == {each.deployment_id for each in deployments}
     assert objects(cluster, namespace, "jobs") == []
