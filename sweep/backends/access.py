@@ -125,7 +125,8 @@ def _contexts() -> tuple[str | None, dict[str, dict[str, Any]]]:
             continue
         if isinstance(said, dict):
             current = current or said.get("current-context")
-            contexts |= {c["name"]: c.get("context") or {} for c in said.get("contexts") or () if "name" in c}
+            with contextlib.suppress(TypeError, AttributeError):  # half written; connecting says so
+                contexts |= {c["name"]: dict(c.get("context") or {}) for c in said.get("contexts") or () if "name" in c}
     return current or None, contexts
 
 

@@ -301,7 +301,11 @@ KINDS: Mapping[str, Kind] = {
         policy=Policy.RETRY_LATER,
         state=(r"\bthe Job (?:is gone|was deleted)\b",),
     ),
-    "backend_error": Kind(meaning="the backend itself failed", policy=Policy.NEXT_RUN),
+    "backend_error": Kind(
+        meaning="the backend itself failed, or the cluster refuses its Jobs or their pods",
+        policy=Policy.NEXT_RUN,
+        state=(r"\bFailedCreate\b",),
+    ),
     **{
         kind.value: Kind(meaning=f"not attempted: {meaning}", policy=Policy.DO_NOT_RETRY)
         for kind, meaning in {

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sweep.backends import Ended, Event, Lost, PointDone, PointFailed, Stage, Waiting
+from sweep.backends.gke import course
 from sweep.plan import Deployment, job_name
 from tests.cluster.fakes import Logs, objects
 from tests.cluster.following import follow, of, planned, with_objects
@@ -81,6 +82,20 @@ def test_a_pod_that_cannot_start_is_given_up_and_its_job_deleted(
     assert any(event.stage is Stage.PULLING and reason in event.message for event in of(Waiting, events))
     (ended,) = of(Ended, events)
     assert ended.kind == kind and reason in ended.message and not of(PointDone, events)
+    cluster.wait("nothing of it is left", lambda: not objects(cluster, namespace, "jobs"))
+
+
+def test_a_pod_that_may_not_be_made_is_told_with_the_reason_and_given_up(
+    cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "PODLESS_S", 1.0)
+    monkeypatch.setattr(course, "GLANCE_S", 1.0)
+    deployments, config = with_objects(planned(1), namespace, pending_timeout_s=3)
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    (events,) = follow(deployments, config)
+    assert any("FailedCreate: " in event.message and "PodSecurity" in event.message for event in of(Waiting, events))
+    (ended,) = of(Ended, events)
+    assert ended.kind == "backend_error" and "violates PodSecurity" in ended.message
     cluster.wait("nothing of it is left", lambda: not objects(cluster, namespace, "jobs"))
 
 

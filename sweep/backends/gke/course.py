@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +50,8 @@ UNREAD_S = 600.0
 """For so long the log, or the results volume, of what has ended is asked for: its kubelet is busy, DNS fails."""
 LOST_LOG_S = 60.0
 """The same for the log of a pod whose node is lost."""
+PODLESS_S = 30.0
+"""How often it is asked why a Job has no pod."""
 GLANCE_S = 5.0
 """How often the clock is looked at while nothing happens."""
 
@@ -76,6 +80,7 @@ class Course:
         self._unread: list[LogLine] = []
         self._cut_short: dict[AttemptKey, Published] = {}
         self._warned_s = 0.0
+        self._no_pod, self._ask_at = "", math.inf
         self.exists = deployment.exists
         """Whether its Job was there; from then on only what is seen of it tells what became of it."""
 
@@ -100,7 +105,7 @@ class Course:
             self._changed.clear()
             if self._sight.broken is not None:
                 raise self._sight.broken
-            standing = self._sight.seen.standing(self._job)
+            standing = await self._stands()
             await self._look_at_pod(standing)
             for event in [*self._begun(standing), *self._heard(), *self._tell(standing)]:
                 yield event
@@ -144,6 +149,19 @@ class Course:
             creating.cancel()
 
     # --------------------------------------------------------------------------------------------------------- follow
+
+    async def _stands(self) -> Standing:
+        """Return how it stands; of a Job that has had no pod for long, with why none can be made for it."""
+        standing, now = self._sight.seen.standing(self._job), time.monotonic()
+        if standing.stage is not Stage.SCHEDULING or standing.pod is not None:
+            self._no_pod, self._ask_at = "", math.inf
+            return standing
+        if self._ask_at == math.inf:
+            self._ask_at = now + PODLESS_S
+        elif now >= self._ask_at:
+            self._no_pod, self._ask_at = await self._warnings(standing), now + PODLESS_S
+        is_refused = "FailedCreate" in self._no_pod and "exceeded quota" not in self._no_pod  # a quota may be freed
+        return replace(standing, message=self._no_pod or standing.message, broken=standing.broken or is_refused)
 
     async def _look_at_pod(self, standing: Standing) -> None:
         """Follow the log of the newest pod, and keep what rows need of it while it can be seen."""
@@ -236,7 +254,7 @@ class Course:
         cannot_start = is_stuck and seconds > self._config["pending_timeout_s"]
         if not (lingers or cannot_start or (standing.stage is Stage.PULLING and seconds > PULL_S)):
             return None
-        why = "; ".join(text for text in (standing.message, await self._warnings(standing)) if text)
+        why = "; ".join(dict.fromkeys(text for text in (standing.message, await self._warnings(standing)) if text))
         said = f"given up after {seconds:.0f} s ({standing.stage}): {why or 'no reason was told'}"
         if self._avoids_all(standing):
             self._no_other_node = True
@@ -299,10 +317,10 @@ class Course:
         self._said = self._stopped, pod
 
     async def _warnings(self, standing: Standing) -> str:
-        """Return what the cluster warned of last about a pod that does not begin: a volume that cannot be mounted."""
-        if standing.pod is None or standing.readable:
+        """Return what the cluster warned of last about a pod that does not begin, or that cannot be made."""
+        if standing.readable:
             return ""
-        params = {"fieldSelector": f"involvedObject.name={standing.pod},type=Warning"}
+        params = {"fieldSelector": f"involvedObject.name={standing.pod or self._job},type=Warning"}
         try:
             warned = (await self._cluster.request("GET", EVENTS, params=params))["items"]
         except ClusterError:
