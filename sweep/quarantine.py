@@ -9,6 +9,9 @@ from datetime import datetime, timedelta
 from sweep.failure import KINDS, Policy
 from sweep.retry import NO_OTHER_NODE, NOT_BEGUN, Record
 
+NO_BAD_NODE = ("image_pull",)
+"""Kinds that are tried again on another node, and make none a bad one: an image's name is as often to blame."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
@@ -42,7 +45,7 @@ def avoided(records: Iterable[Record], rules: Quarantine, now: datetime) -> list
         for node in _nodes(record):
             if record.status == "ok":
                 failed.pop(node, None)
-            elif _is_of_a_node(record):
+            elif _is_of_a_node(record) and record.failure_kind not in NO_BAD_NODE:
                 failed.setdefault(node, []).append(record)
     found = []
     for node, rows in failed.items():

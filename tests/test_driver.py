@@ -176,7 +176,9 @@ def test_a_deployment_that_ends_early_costs_the_point_that_it_was_at(
     said = "its deployment ended before this point: the node went away"
     assert failures(frame) == {5: ("node_lost", said)}
     of_five = [row for row in watcher.rows if row["concurrency"] == 5]
-    assert [(row["attempt"], row["failure_kind"]) for row in of_five] == [(n, "node_lost") for n in (1, 2, 3)]
+    told = [(row["attempt"], row["failure_kind"], row["node"]) for row in of_five]
+    assert told == [(n, "node_lost", "standin") for n in (1, 2, 3)]
+    assert {row["node"] for row in watcher.rows if row["failure_kind"] == "not_reached"} == {None}
 
 
 def test_a_killed_actor_loses_nothing_and_repeats_nothing(tmp_path: Path, ray_start: driver.RayStart) -> None:

@@ -262,6 +262,9 @@ def test_failures_that_are_not_the_node_s_do_not_count() -> None:
     assert not avoided(rows, Quarantine(failures=1), NOW)
     assert choose(*rows, keys=IDS[:1]) == ()
     assert choose(replace(rows[0], failure_kind="nccl"), keys=IDS[:1]) == ("n1",)
+    unpulled = [replace(row, failure_kind="image_pull") for row in rows]  # its name is as often to blame
+    assert not avoided(unpulled, Quarantine(failures=1), NOW)
+    assert choose(unpulled[0], keys=IDS[:1]) == ("n1",)
 
 
 def choose(*rows: Row, keys: Sequence[str], since: int = 0, now: datetime = NOW) -> tuple[str, ...]:

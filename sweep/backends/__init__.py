@@ -96,11 +96,13 @@ class Ended:
     """The deployment is over; `message` and `kind` say why, if attempts without PointDone or PointFailed are left.
 
     at: when it gave its GPUs back; None is now.
+    node: where it was then.
     """
 
     message: str = ""
     kind: str = "not_reached"
     at: datetime | None = field(default=None, compare=False)
+    node: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

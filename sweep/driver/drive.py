@@ -354,15 +354,15 @@ class _Drive:
         theirs: each would only meet it again. What nobody asks for gets no row.
         """
         left_out = [(attempt, *work.stopped[key]) for key, attempt in work.left.items() if key in work.stopped]
-        rows, kind = self._skipped(left_out), event.kind
+        rows, kind, node = self._skipped(left_out), event.kind, event.node
         for key, attempt in work.left.items():
             if key in work.not_to_begin:
                 continue
             why = event.message or "no reason was told"
-            said = failed(key, kind, f"{ENDED}{why}", event.at)
+            said = failed(key, kind, f"{ENDED}{why}", event.at, node)
             rows.append(self._row(work, attempt, said))
             if kind in KINDS and KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER):
-                kind = "not_reached"
+                kind, node = "not_reached", None
         return rows
 
     def _skipped(self, left_out: Sequence[tuple[Attempt, str, str]]) -> list[dict[str, Any]]:

@@ -110,7 +110,17 @@ class Recorder:
         )
 
 
-def failed(key: AttemptKey, kind: str, message: str, at: datetime | None = None) -> PointFailed:
+def failed(
+    key: AttemptKey, kind: str, message: str, at: datetime | None = None, node: str | None = None
+) -> PointFailed:
     """Return the failure of an attempt that left nothing behind."""
     now = at or datetime.now(UTC)
-    return PointFailed(key=key, status=Status.FAILED, kind=kind, message=message, started_at=now, ended_at=now)
+    return PointFailed(
+        key=key,
+        status=Status.FAILED,
+        kind=kind,
+        message=message,
+        started_at=now,
+        ended_at=now,
+        environment={} if node is None else {"node": node},
+    )

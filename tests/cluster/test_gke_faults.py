@@ -82,6 +82,7 @@ def test_a_pod_that_cannot_start_is_given_up_and_its_job_deleted(
     assert any(event.stage is Stage.PULLING and reason in event.message for event in of(Waiting, events))
     (ended,) = of(Ended, events)
     assert ended.kind == kind and reason in ended.message and not of(PointDone, events)
+    assert ended.node is not None and ended.node.startswith("a4x-")
     cluster.wait("nothing of it is left", lambda: not objects(cluster, namespace, "jobs"))
 
 

@@ -91,7 +91,7 @@ class Standin:
                 yield Lost(message="may not watch it any more")
                 return
             if "end_at" in faults:
-                yield Ended(message="the node went away", kind="node_lost")
+                yield Ended(message="the node went away", kind="node_lost", node="standin")
                 return
             if "kill_at" in faults:
                 os.kill(os.getpid(), signal.SIGKILL)

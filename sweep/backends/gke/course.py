@@ -380,7 +380,7 @@ class Course:
         elif self._no_other_node:
             yield Ended(message=standing.message, kind="no_other_node", at=at)
         else:
-            yield Ended(message=found.message, kind=found.kind, at=at)
+            yield Ended(message=found.message, kind=found.kind, at=at, node=standing.node)
 
     async def _read_volume(self, volume: Volume, patience_s: float) -> AsyncIterator[Event]:
         """Tell what the volume has of what is left; where it cannot be read for so long, nobody knows what it has."""
