@@ -201,8 +201,11 @@ def _less_is_better(metric: str) -> bool:
 
 
 def _is_throughput(metric: str) -> bool:
-    """Whether it is traded for interactivity; a front of anything else, of speed against itself, says nothing."""
-    return any(word in metric for word in ("tput", "goodput", "throughput"))
+    """Whether it is traded for interactivity; a front of anything else, of speed against itself, says nothing.
+
+    Whole words only: `output` ends with tput.
+    """
+    return not {"tput", "goodput", "throughput"}.isdisjoint(metric.split("_"))
 
 
 def _measured(pairs: Pairs, metric: str) -> dict[str, Any]:

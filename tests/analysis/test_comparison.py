@@ -260,6 +260,26 @@ def test_only_a_throughput_has_a_front() -> None:
         assert f"{metric} is no throughput, so it has no front, and nothing to say at 60 tok/s/user." in found.notes
 
 
+@pytest.mark.parametrize("metric", ["cost_usd_per_million_output_tokens", "output_tokens_per_j"])
+def test_what_is_counted_per_output_token_is_no_throughput(metric: str) -> None:
+    costs = metric.startswith("cost_")
+    a, b = (
+        df.assign(**{metric: (1 / df["output_tput_per_gpu"] if costs else df["output_tput_per_gpu"] / 1000)})
+        for df in (sweeps.measured(1, TRUTH, **LESS_NOISE), sweeps.measured(2, TRUTH, speed=1.1, **LESS_NOISE))
+    )
+    found = compare(a, b, metric=metric)
+    assert found.verdict is Verdict.FASTER
+    assert set(found.tests["test"]) == {"geometric mean"}
+
+
+def test_every_throughput_has_a_front() -> None:
+    a = sweeps.measured(1, TRUTH)
+    for metric in ("tput_per_gpu", "output_tput_tps", "total_tput_tps", "request_tput_rps", "request_goodput_rps"):
+        assert "hypervolume" in set(
+            compare(*[a.assign(**{metric: a["output_tput_per_gpu"]})] * 2, metric=metric).tests["test"]
+        )
+
+
 def test_where_nothing_is_in_both_nothing_is_said_of_what_they_ran_on() -> None:
     a = sweeps.measured(1, TRUTH)
     assert compare(a, a.iloc[:0]).notes == ("No point is in both.",)
