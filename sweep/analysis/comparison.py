@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.analysis import matching, measurements, prediction, whole
 from sweep.analysis import noise as noises
 from sweep.analysis import rows as of
+from sweep.analysis.direction import is_throughput, less_is_better
 from sweep.analysis.matching import Pairs
 from sweep.analysis.noise import Noise
 from sweep.errors import UsageError, nearest
@@ -101,7 +102,8 @@ def compare(
 
     Args:
         a, b: rows of `sweep.load` of one source each; rows that are not ok only say why a point is missing.
-        metric: the column that is compared. In latencies, costs and energy less is better.
+        metric: the column that is compared. Of latencies, times, costs, energy, failures less is better; of settings
+            and counts neither, so they are only held against a prediction.
         by: columns whose values make a group, where both have them.
         at: interactivities, in tokens/s/user, at which throughput is compared; by default three of the common front.
         noise: standard deviation between engine starts, as a share, in place of what repeats show; 0.02 is 2 %.
@@ -109,8 +111,8 @@ def compare(
         alpha: chance of calling equal sweeps different.
 
     Raises:
-        UsageError: a column is missing, the metric is no number, or one of a and b has both measured and simulated
-            rows.
+        UsageError: a column is missing, the metric is no number or neither more nor less of it is better, or one of a
+            and b has both measured and simulated rows.
 
     Example:
         >>> import pandas
@@ -131,7 +133,7 @@ def compare(
     if source_a != source_b:
         return _prediction(pairs, keys, metric, measured_is_a=source_b == "simulated")
     predicted = source_a == "simulated"
-    sign = -1.0 if _less_is_better(metric) else 1.0
+    sign = -1.0 if less_is_better(metric) else 1.0
     differs = matching.differences(pairs, predicted=predicted)
     blocked = [sorted(found.keys() - set(allow)) for found in differs]
     table = pairs.points.assign(**_measured(pairs, metric))
@@ -192,20 +194,6 @@ def _source(df: pd.DataFrame, side: str) -> str:
             f"{side} has rows that are {' and '.join(sources)}; take one: {side}[{side}.source == 'measured']"
         )
     return str(sources[0]) if sources else "measured"
-
-
-def _less_is_better(metric: str) -> bool:
-    if "_ms_" in metric or metric.startswith("cost_"):
-        return True
-    return metric.endswith(("_ms", "_s", "_j", "_w_per_gpu")) and not metric.endswith("_per_j")
-
-
-def _is_throughput(metric: str) -> bool:
-    """Whether it is traded for interactivity; a front of anything else, of speed against itself, says nothing.
-
-    Whole words only: `output` ends with tput.
-    """
-    return not {"tput", "goodput", "throughput"}.isdisjoint(metric.split("_"))
 
 
 def _measured(pairs: Pairs, metric: str) -> dict[str, Any]:
@@ -275,8 +263,8 @@ def _whole_tests(
     group = of.group_numbers(pairs.points, keys)
     groups = [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
     tests = list(whole.means(*measurements.sides(pairs, [metric]), groups, noise))
-    sign = -1.0 if _less_is_better(metric) else 1.0
-    x = _interactivity(pairs, metric) if _is_throughput(metric) else None
+    sign = -1.0 if less_is_better(metric) else 1.0
+    x = _interactivity(pairs, metric) if is_throughput(metric) else None
     if x is not None:
         seen = measurements.complete(pairs, [metric, x])
         place = np.cumsum(seen) - 1
@@ -342,7 +330,7 @@ def _not_asked(tests: pd.DataFrame, metric: str, at: Sequence[float] | None) -> 
     missing = ", ".join(f"{level:g}" for level in at or () if level not in told)
     if not missing:
         return []
-    if not _is_throughput(metric):
+    if not is_throughput(metric):
         return [f"{metric} is no throughput, so it has no front, and nothing to say at {missing} tok/s/user."]
     return [f"No group has a throughput at {missing} tok/s/user: that lies outside of its fronts."]
 
