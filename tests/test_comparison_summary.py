@@ -100,7 +100,7 @@ def test_what_it_ran_on_is_told_and_can_be_allowed(run: Any, tables: dict[str, s
     said = run("compare", tables["a"], tables["driver"])
     assert "B is NOT COMPARABLE" in said.out
     assert "33  not comparable: driver_version 580.1 → 590.2" in said.out
-    allowed = run("compare", tables["a"], tables["driver"], "--allow", "driver_version")
+    allowed = run("compare", tables["a"], tables["driver"], "--allow", "cuda_version, driver_version")
     assert "B is SAME" in allowed.out and "Points: 33 same" in allowed.out
     assert "c=1024" not in allowed.out
     assert "c=1024" in run("compare", tables["a"], tables["driver"], "--allow", "driver_version", "--all").out

@@ -136,7 +136,7 @@ def compare(arguments: list[str]) -> int:
         at=None if said.at is None else [_number("--at", text) for text in said.at.split(",")],
         noise=None if said.noise is None else _number("--noise", said.noise),
         alpha=_number("--alpha", said.alpha),
-        allow=[name for name in said.allow.split(",") if name],
+        allow=[name for name in _names(said.allow) if name],
     )
     try:
         if said.json:

@@ -295,12 +295,31 @@ def test_where_nothing_is_in_both_nothing_is_said_of_what_they_ran_on() -> None:
         ({"metric": "model"}, "the column model holds no numbers"),
         ({"noise": 2}, "noise must be a share"),
         ({"alpha": 0}, "alpha must be a share"),
+        ({"noise": "2%"}, "noise must be a share from 0 to 1, such as 0.02 for 2 %, not '2%'"),
+        ({"alpha": "5%"}, "alpha must be a share between 0 and 1, such as 0.05, not '5%'"),
+        ({"alpha": None}, "alpha must be a share"),
+        ({"at": "30,60"}, "at must have one or more numbers, not '30,60'"),
+        ({"at": [[30, 60]]}, "at must have one or more numbers"),
         ({"allow": ["driver"]}, 'did you mean "driver_version"'),
+        ({"allow": "driver"}, 'did you mean "driver_version"'),
+        ({"by": ["nope"]}, "by: nope is no setting"),
+        ({"by": "modle"}, 'by: modle is no setting, and groups are made of settings; did you mean "model"'),
+        ({"by": ["gpu_name"]}, "by: gpu_name is no setting"),
+        ({"by": ["pp"]}, "by: neither a nor b has a column pp"),
     ],
 )
 def test_mistakes_are_told(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         compare(TRUTH, TRUTH, **options)
+
+
+def test_one_name_and_one_number_need_no_list() -> None:
+    a = sweeps.measured(1, TRUTH)
+    b = sweeps.measured(2, TRUTH).assign(driver_version="590.2")
+    found = compare(a, b, at=60, by="isl", allow="driver_version")
+    assert found.tests["at"].dropna().tolist() == [60.0, 60.0]
+    assert found.tests.columns[:2].tolist() == ["isl", "test"]
+    assert compare(a, a.drop(columns="model")).tests.columns[:2].tolist() == ["bench", "isl"]
 
 
 def test_one_frame_is_of_one_source() -> None:
