@@ -45,6 +45,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "slower": sweeps.measured(3, TRUTH, speed=0.9, **LESS_NOISE),
         "driver": sweeps.measured(4, TRUTH, **LESS_NOISE).assign(driver_version="590.2"),
         "failed": failed,
+        "all failed": sweeps.measured(2, TRUTH).assign(status="failed", failure_kind="oom"),
         "once": sweeps.measured(5, TRUTH, repeats=1),
         "predicted": TRUTH.assign(source="simulated", repeat=1),
         "both": pd.concat([sweeps.measured(6, TRUTH), TRUTH.assign(source="simulated", repeat=1)]),
@@ -94,6 +95,22 @@ def test_a_gate_that_cannot_be_answered_does_not_pass(run: Any, tables: dict[str
     for other in ("driver", "predicted"):
         said = run("compare", tables["a"], tables[other], "--fail-on", "regression")
         assert said.code == 2 and "--fail-on regression cannot be answered" in said.err
+
+
+def test_what_is_missing_is_found_where_nothing_can_be_compared(run: Any, tables: dict[str, str]) -> None:
+    both = ("--fail-on", "regression", "--fail-on", "missing")
+    for a in ("a", "predicted"):
+        said = run("compare", tables[a], tables["all failed"], *both)
+        assert (
+            said.code == 1
+            and "B is NOT COMPARABLE" in said.out
+            and "33  points only in A: failed (oom) in B" in said.out
+        )
+        assert "--fail-on missing: 33 points of A have no ok row in B" in said.err
+    assert run("compare", tables["a"], tables["driver"], *both).code == 2
+    assert run("compare", tables["a"], tables["all failed"], "--fail-on", "regression").code == 2
+    as_json = run("compare", tables["a"], tables["all failed"], *both, "--json")
+    assert as_json.code == 1 and len(json.loads(as_json.out)["unmatched"]) == 33
 
 
 def test_what_it_ran_on_is_told_and_can_be_allowed(run: Any, tables: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from sweep.errors import UsageError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweep.analysis import Comparison
     from sweep.table import Results
 
 
@@ -146,10 +147,19 @@ def compare(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` must not open the gate
         drop_output()
-    if "regression" in said.fail_on and found.verdict in (analysis.Verdict.NOT_COMPARABLE, analysis.Verdict.PREDICTION):
+    return _gate(found, said.fail_on)
+
+
+def _gate(found: Comparison, fail_on: Sequence[str]) -> Exit:
+    """Return the exit code that --fail-on asks for; what is missing is found also where nothing can be compared."""
+    from sweep.analysis import Verdict
+
+    missing = int((found.unmatched["side"] == "a").sum()) if "missing" in fail_on else 0
+    if missing:
+        print(f"sweep: --fail-on missing: {missing} points of A have no ok row in B, see above", file=sys.stderr)
+    elif "regression" in fail_on and found.verdict in (Verdict.NOT_COMPARABLE, Verdict.PREDICTION):
         raise UsageError("--fail-on regression cannot be answered: nothing measured was compared, see above")
-    missing = "missing" in said.fail_on and bool((found.unmatched["side"] == "a").any())
-    return Exit.REGRESSION if missing or ("regression" in said.fail_on and found.regressed) else Exit.OK
+    return Exit.REGRESSION if missing or ("regression" in fail_on and found.regressed) else Exit.OK
 
 
 def _of_source(folder: str, source: str) -> pd.DataFrame:
