@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,13 @@ def test_json_keeps_every_digit(run: Any, tables: dict[str, str]) -> None:
     lines = run("show", tables["once"], "--json").out.splitlines()
     shown = [json.loads(line)["output_tput_per_gpu"] for line in lines]
     assert shown == pytest.approx(Results(Path(tables["once"])).load()["output_tput_per_gpu"].tolist(), rel=1e-14)
+
+
+def test_json_keeps_the_microseconds_of_times(run: Any, tmp_path: Path) -> None:
+    began = datetime(2025, 11, 7, 12, 0, 0, 123456, tzinfo=UTC)
+    table = put(tmp_path / "timed", TRUTH.head(1).assign(repeat=1, started_at=began))
+    shown = json.loads(run("show", table, "--json", "--columns", "started_at,ended_at").out)
+    assert datetime.fromisoformat(shown["started_at"]) == began and shown["ended_at"] is None
 
 
 def test_several_tables_and_all_attempts_are_shown(run: Any, tables: dict[str, str], tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _sorted(frame: pd.DataFrame, columns: str | None, downwards: bool) -> pd.Dat
 
 
 def _print_json_lines(frame: pd.DataFrame) -> None:
-    for row in json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15)):
+    for row in json.loads(frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)):
         print(json.dumps(row))
 
 
