@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "slower": sweeps.measured(3, TRUTH, speed=0.9, **LESS_NOISE),
         "driver": sweeps.measured(4, TRUTH, **LESS_NOISE).assign(driver_version="590.2"),
         "failed": failed,
+        "all failed": sweeps.measured(2, TRUTH).assign(status="failed", failure_kind="oom"),
         "once": sweeps.measured(5, TRUTH, repeats=1),
         "predicted": TRUTH.assign(source="simulated", repeat=1),
         "both": pd.concat([sweeps.measured(6, TRUTH), TRUTH.assign(source="simulated", repeat=1)]),
@@ -96,11 +98,27 @@ def test_a_gate_that_cannot_be_answered_does_not_pass(run: Any, tables: dict[str
         assert said.code == 2 and "--fail-on regression cannot be answered" in said.err
 
 
+def test_what_is_missing_is_found_where_nothing_can_be_compared(run: Any, tables: dict[str, str]) -> None:
+    both = ("--fail-on", "regression", "--fail-on", "missing")
+    for a in ("a", "predicted"):
+        said = run("compare", tables[a], tables["all failed"], *both)
+        assert (
+            said.code == 1
+            and "B is NOT COMPARABLE" in said.out
+            and "33  points only in A: failed (oom) in B" in said.out
+        )
+        assert "--fail-on missing: 33 points of A have no ok row in B" in said.err
+    assert run("compare", tables["a"], tables["driver"], *both).code == 2
+    assert run("compare", tables["a"], tables["all failed"], "--fail-on", "regression").code == 2
+    as_json = run("compare", tables["a"], tables["all failed"], *both, "--json")
+    assert as_json.code == 1 and len(json.loads(as_json.out)["unmatched"]) == 33
+
+
 def test_what_it_ran_on_is_told_and_can_be_allowed(run: Any, tables: dict[str, str]) -> None:
     said = run("compare", tables["a"], tables["driver"])
     assert "B is NOT COMPARABLE" in said.out
     assert "33  not comparable: driver_version 580.1 → 590.2" in said.out
-    allowed = run("compare", tables["a"], tables["driver"], "--allow", "driver_version")
+    allowed = run("compare", tables["a"], tables["driver"], "--allow", "cuda_version, driver_version")
     assert "B is SAME" in allowed.out and "Points: 33 same" in allowed.out
     assert "c=1024" not in allowed.out
     assert "c=1024" in run("compare", tables["a"], tables["driver"], "--allow", "driver_version", "--all").out
@@ -205,6 +223,13 @@ def test_json_keeps_every_digit(run: Any, tables: dict[str, str]) -> None:
     lines = run("show", tables["once"], "--json").out.splitlines()
     shown = [json.loads(line)["output_tput_per_gpu"] for line in lines]
     assert shown == pytest.approx(Results(Path(tables["once"])).load()["output_tput_per_gpu"].tolist(), rel=1e-14)
+
+
+def test_json_keeps_the_microseconds_of_times(run: Any, tmp_path: Path) -> None:
+    began = datetime(2025, 11, 7, 12, 0, 0, 123456, tzinfo=UTC)
+    table = put(tmp_path / "timed", TRUTH.head(1).assign(repeat=1, started_at=began))
+    shown = json.loads(run("show", table, "--json", "--columns", "started_at,ended_at").out)
+    assert datetime.fromisoformat(shown["started_at"]) == began and shown["ended_at"] is None
 
 
 def test_several_tables_and_all_attempts_are_shown(run: Any, tables: dict[str, str], tmp_path: Path) -> None:

@@ -360,13 +360,17 @@ def test_columns_can_be_chosen(results: Results) -> None:
         results.load(columns=["tps_per_usr"])
 
 
-def test_several_tables_are_read_together(tmp_path: Path) -> None:
+def test_several_tables_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a1", "a2", "b"):
         one = Results(tmp_path / name)
         sweep_id = one.open_or_create()
         one.append([row() | {"sweep_id": sweep_id}])
     assert len(load(str(tmp_path / "a*"))) == 2
     assert len(load([tmp_path / "a1", tmp_path / "a2" / "table", str(tmp_path / "*")])) == 3
+    (tmp_path / "link").symlink_to(tmp_path / "a1")
+    monkeypatch.chdir(tmp_path)
+    spelled = ["a1", "./a1/", "b/../a1", "a1/table", tmp_path / "a1", "link", "[al]*1", "l*"]
+    assert len(load(spelled, attempts="all")) == len(load(spelled)) == 1
     wrongs: list[Any] = [tmp_path / "c", str(tmp_path / "c*"), tmp_path, []]
     for wrong in wrongs:
         with pytest.raises(UsageError, match="no results table"):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sweep.analysis import matching, measurements, prediction, whole
 from sweep.analysis import noise as noises
 from sweep.analysis import rows as of
+from sweep.analysis.direction import is_throughput, less_is_better
 from sweep.analysis.matching import Pairs
 from sweep.analysis.noise import Noise
 from sweep.errors import UsageError, nearest
+from sweep.point import SETTINGS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+GROUPS = ("model", "bench", "isl", "osl")
+"""What makes a group where nothing else is asked."""
 INTERACTIVITY = ("tps_per_user", "tps_per_user_e2e")
 """The x of the front: the first that both sweeps have; without streaming only end-to-end times are known."""
 
@@ -80,10 +84,10 @@ def compare(
     b: pd.DataFrame,
     *,
     metric: str = "output_tput_per_gpu",
-    by: Sequence[str] = ("model", "bench", "isl", "osl"),
-    at: Sequence[float] | None = None,
+    by: str | Sequence[str] = GROUPS,
+    at: float | Sequence[float] | None = None,
     noise: float | None = None,
-    allow: Collection[str] = (),
+    allow: str | Collection[str] = (),
     alpha: float = 0.05,
 ) -> Comparison:
     """Say what is faster and what is slower in b than in a, and how sure that is.
@@ -101,16 +105,17 @@ def compare(
 
     Args:
         a, b: rows of `sweep.load` of one source each; rows that are not ok only say why a point is missing.
-        metric: the column that is compared. In latencies, costs and energy less is better.
-        by: columns whose values make a group, where both have them.
+        metric: the column that is compared. Of latencies, times, costs, energy, failures less is better; of settings
+            and counts neither, so they are only held against a prediction.
+        by: settings whose values make a group, where both have them.
         at: interactivities, in tokens/s/user, at which throughput is compared; by default three of the common front.
         noise: standard deviation between engine starts, as a share, in place of what repeats show; 0.02 is 2 %.
         allow: columns that may differ, such as `driver_version`.
         alpha: chance of calling equal sweeps different.
 
     Raises:
-        UsageError: a column is missing, the metric is no number, or one of a and b has both measured and simulated
-            rows.
+        UsageError: a column is missing, the metric is no number or neither more nor less of it is better, one of a and
+            b has both measured and simulated rows, or `by`, `at`, `noise`, `allow` or `alpha` is not as said above.
 
     Example:
         >>> import pandas
@@ -124,14 +129,16 @@ def compare(
     """
     import numpy as np
 
-    _check(a, b, metric, noise, allow, alpha)
+    by, allow = of.names(by), of.names(allow)
+    levels = None if at is None else of.levels(at, "at").tolist()
+    _check(a, b, metric, by, noise, allow, alpha)
     source_a, source_b = _source(a, "a"), _source(b, "b")
     pairs = matching.pair(a, b)
     keys = [name for name in by if name in pairs.points.columns and name not in pairs.changed]
     if source_a != source_b:
         return _prediction(pairs, keys, metric, measured_is_a=source_b == "simulated")
     predicted = source_a == "simulated"
-    sign = -1.0 if _less_is_better(metric) else 1.0
+    sign = -1.0 if less_is_better(metric) else 1.0
     differs = matching.differences(pairs, predicted=predicted)
     blocked = [sorted(found.keys() - set(allow)) for found in differs]
     table = pairs.points.assign(**_measured(pairs, metric))
@@ -146,8 +153,8 @@ def compare(
         notes.append(said)
         for name, values in _row_tests(kept, metric, found, alpha).items():
             columns[name][usable] = values
-        tests = _whole_tests(kept, keys, metric, found, alpha, at, noise, predicted)
-        notes += _not_asked(tests, metric, at)
+        tests = _whole_tests(kept, keys, metric, found, alpha, levels, noise, predicted)
+        notes += _not_asked(tests, metric, levels)
     table = table.assign(**columns)
     table["verdict"] = [
         _verdict(ratio, q, alpha, sign) if use else Verdict.NOT_COMPARABLE.value
@@ -169,13 +176,24 @@ def compare(
 
 
 def _check(
-    a: pd.DataFrame, b: pd.DataFrame, metric: str, noise: float | None, allow: Collection[str], alpha: float
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    metric: str,
+    by: Collection[str],
+    noise: float | None,
+    allow: Collection[str],
+    alpha: float,
 ) -> None:
     of.numbers(a, metric)
     of.numbers(b, metric)
-    if noise is not None and not 0 <= noise < 1:
+    for name in by:
+        if name not in SETTINGS:
+            raise UsageError(f"by: {name} is no setting, and groups are made of settings{nearest(name, SETTINGS)}")
+        if tuple(by) != GROUPS and name not in a.columns and name not in b.columns:
+            raise UsageError(f"by: neither a nor b has a column {name}")
+    if noise is not None and not (of.is_number(noise) and 0 <= noise < 1):
         raise UsageError(f"noise must be a share from 0 to 1, such as 0.02 for 2 %, not {noise!r}")
-    if not 0 < alpha < 1:
+    if not (of.is_number(alpha) and 0 < alpha < 1):
         raise UsageError(f"alpha must be a share between 0 and 1, such as 0.05, not {alpha!r}")
     for name in allow:
         known = {*matching.RAN_ON, *matching.CLOCKS, *matching.PREDICTED_BY}
@@ -192,17 +210,6 @@ def _source(df: pd.DataFrame, side: str) -> str:
             f"{side} has rows that are {' and '.join(sources)}; take one: {side}[{side}.source == 'measured']"
         )
     return str(sources[0]) if sources else "measured"
-
-
-def _less_is_better(metric: str) -> bool:
-    if "_ms_" in metric or metric.startswith("cost_"):
-        return True
-    return metric.endswith(("_ms", "_s", "_j", "_w_per_gpu")) and not metric.endswith("_per_j")
-
-
-def _is_throughput(metric: str) -> bool:
-    """Whether it is traded for interactivity; a front of anything else, of speed against itself, says nothing."""
-    return any(word in metric for word in ("tput", "goodput", "throughput"))
 
 
 def _measured(pairs: Pairs, metric: str) -> dict[str, Any]:
@@ -272,8 +279,8 @@ def _whole_tests(
     group = of.group_numbers(pairs.points, keys)
     groups = [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
     tests = list(whole.means(*measurements.sides(pairs, [metric]), groups, noise))
-    sign = -1.0 if _less_is_better(metric) else 1.0
-    x = _interactivity(pairs, metric) if _is_throughput(metric) else None
+    sign = -1.0 if less_is_better(metric) else 1.0
+    x = _interactivity(pairs, metric) if is_throughput(metric) else None
     if x is not None:
         seen = measurements.complete(pairs, [metric, x])
         place = np.cumsum(seen) - 1
@@ -339,7 +346,7 @@ def _not_asked(tests: pd.DataFrame, metric: str, at: Sequence[float] | None) -> 
     missing = ", ".join(f"{level:g}" for level in at or () if level not in told)
     if not missing:
         return []
-    if not _is_throughput(metric):
+    if not is_throughput(metric):
         return [f"{metric} is no throughput, so it has no front, and nothing to say at {missing} tok/s/user."]
     return [f"No group has a throughput at {missing} tok/s/user: that lies outside of its fronts."]
 

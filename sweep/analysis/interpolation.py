@@ -34,8 +34,8 @@ def interpolate(
         by: columns whose values make a group; null is a value like any other. Empty: one group for each source.
 
     Returns:
-        One row per group and value, sorted so, numbered from 0: the columns of the group (with `source` where df has
-        it), the column of `at` and y.
+        One row per group and value, numbered from 0: groups sorted, in each the values as `at` gives them. Columns are
+        those of the group (with `source` where df has it), the column of `at` and y.
 
     Warns:
         UserWarning: rows of one group ran at different GPU clocks (`sm_clock_mhz`).
@@ -53,18 +53,15 @@ def interpolate(
     import numpy as np
     import pandas as pd
 
-    if len(at) != 1:
-        raise UsageError(f"at must name one column, for example at={{'tps_per_user': 50}}, not {dict(at)!r}")
+    if not isinstance(at, Mapping) or len(at) != 1:
+        raise UsageError(f"at must name one column, for example at={{'tps_per_user': 50}}, not {at!r}")
     ((x, values),) = at.items()
     keys = of.group_columns(df, by)
     if x == y or x in keys:
         raise UsageError(
             f"at={{{x!r}: ...}} asks for {x} where it is {'what is asked' if x == y else 'a group'} itself"
         )
-    try:
-        wanted = np.atleast_1d(np.asarray(values, dtype="float64"))
-    except (TypeError, ValueError):
-        raise UsageError(f"at={{{x!r}: ...}} must have one or more numbers, not {values!r}") from None
+    wanted = of.levels(values, f"at={{{x!r}: ...}}")
     front = pareto(df, x=x, y=y, by=by)
     group = of.group_numbers(front, keys)
     parts: list[pd.DataFrame] = []

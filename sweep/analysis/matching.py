@@ -100,7 +100,7 @@ def pair(a: pd.DataFrame, b: pd.DataFrame) -> Pairs:
         changed, left_out, notes = _changed(*points)
         key = [name for name in names if name not in changed and name not in left_out]
         key_a, key_b = _hashes(a, key), _hashes(b, key)
-    several = {key for key, ids in ((key_a, id_a), (key_b, id_b)) for key in _with_several(key, ids)}
+    several = _with_several(key_a[ok_a], id_a[ok_a]) | _with_several(key_b[ok_b], id_b[ok_b])
     in_b = set(key_b[ok_b]) - several
     number: dict[Any, int] = {}
     for key in key_a[ok_a]:

@@ -66,13 +66,15 @@ class Side:
         import numpy as np
 
         shares, metrics = self.shares(points), self.values.shape[1]
-        starts = _correlated(noise.start, (draws, shares.shape[1]), rng)
+        offsets = noise.start - noise.leak * noise.within  # the residuals in it are drawn with the rows
+        starts = _correlated(offsets, (draws, shares.shape[1]), rng)
         flat = shares @ starts.transpose(1, 0, 2).reshape(shares.shape[1], draws * metrics)
         rows = _correlated(noise.within, (draws, points), rng) / np.sqrt(self.counts(points))[None, :, None]
         return np.asarray(flat.reshape(points, draws, metrics).transpose(1, 0, 2) + rows)
 
 
 def _correlated(covariance: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Return draws of this covariance; what luck made negative in it counts as nothing."""
     import numpy as np
 
     sizes, vectors = np.linalg.eigh(covariance)

@@ -21,7 +21,8 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
     and nobody knows) at the throughput of the row, start-up and idling not counted. Each of the three charges all of
     the price to its kind of tokens, as is usual, so they must not be added up. Energy is null unless every GPU that
     was used was read during the whole measurement. A predicted row has the cost that its prediction leads to; its
-    `source` still says simulated.
+    `source` still says simulated. What cannot be (a price, GPUs or a throughput that are not positive, or infinite)
+    gives null.
 
     Args:
         df: rows of `sweep.load` with `output_tput_tps`, `total_tput_tps` (tokens/s) and `gpus_held` or `gpus_used`.
@@ -34,7 +35,7 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
         `total_tokens_per_j`, in tokens per joule, where df has `output_tokens_per_j`.
 
     Raises:
-        UsageError: df lacks a column, or the price is no positive number.
+        UsageError: df lacks a column, or it holds no numbers; the price is no positive number.
 
     Example:
         Eight GPUs at 3 USD an hour are 24 USD an hour; a million tokens/s are 3,600 millions an hour.
@@ -54,15 +55,20 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
         raise UsageError(f"price_per_gpu_hour must be a positive number of USD, not {price_per_gpu_hour!r}")
 
     def numbers(name: str) -> pd.Series:
-        return df[name].astype("float64") if name in df.columns else pd.Series(np.nan, index=df.index)
+        return pd.Series(of.numbers(df, name) if name in df.columns else np.nan, index=df.index)
 
-    price = numbers("price_usd_per_gpu_hour")
-    if price_per_gpu_hour is not None:
+    def positive(name: str) -> pd.Series:
+        values = numbers(name)
+        return values.where(values > 0)
+
+    if price_per_gpu_hour is None:
+        price = positive("price_usd_per_gpu_hour")
+    else:
         price = pd.Series(float(price_per_gpu_hour), index=df.index)
     gpus = numbers("gpus_held").fillna(numbers("gpus_used"))
-    output, total = numbers("output_tput_tps"), numbers("total_tput_tps")
+    output, total = positive("output_tput_tps"), positive("total_tput_tps")
     rates = {"input": total - output, "output": output, "total": total}
-    usd_per_s = price * gpus / 3600
+    usd_per_s = price * gpus.where(gpus > 0) / 3600
     added = {"price_usd_per_gpu_hour": price}
     for kind, rate in rates.items():
         added[f"cost_usd_per_million_{kind}_tokens"] = usd_per_s / rate.where(rate > 0) * 1e6
@@ -75,7 +81,4 @@ def cost(df: pd.DataFrame, price_per_gpu_hour: float | None = None) -> pd.DataFr
 
 
 def _is_price(value: Any) -> bool:
-    import numpy as np
-
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
+    return of.is_number(value) and 0 < value < math.inf

@@ -41,6 +41,35 @@ def numbers(df: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.float64]
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def levels(said: Any, what: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the numbers that were asked for, one or more, in their order, shape (numbers,).
+
+    Raises:
+        UsageError: they are no numbers, or more than a list of them.
+    """
+    import numpy as np
+
+    try:
+        found = np.atleast_1d(np.asarray(said, dtype="float64"))
+    except (TypeError, ValueError):
+        found = None
+    if said is None or found is None or found.ndim > 1:
+        raise UsageError(f"{what} must have one or more numbers, not {said!r}")
+    return found
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is one number, of Python or of NumPy; True and "3" are none."""
+    import numpy as np
+
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def names(said: str | Iterable[str]) -> list[str]:
+    """Return names of columns; one alone needs no list."""
+    return [said] if isinstance(said, str) else list(said)
+
+
 def ok(df: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each row whether its numbers may be used; without a `status` all may."""
     import numpy as np
@@ -56,9 +85,8 @@ def group_columns(df: pd.DataFrame, by: Sequence[str]) -> list[str]:
     Raises:
         UsageError: df lacks one of them.
     """
-    names = [by] if isinstance(by, str) else list(by)
-    expect(df, names)
-    return list(dict.fromkeys([*(["source"] if "source" in df.columns else []), *names]))
+    expect(df, names(by))
+    return list(dict.fromkeys([*(["source"] if "source" in df.columns else []), *names(by)]))
 
 
 def group_numbers(df: pd.DataFrame, keys: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:

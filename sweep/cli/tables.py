@@ -18,6 +18,7 @@ from sweep.errors import UsageError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sweep.analysis import Comparison
     from sweep.table import Results
 
 
@@ -92,7 +93,7 @@ def _sorted(frame: pd.DataFrame, columns: str | None, downwards: bool) -> pd.Dat
 
 
 def _print_json_lines(frame: pd.DataFrame) -> None:
-    for row in json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15)):
+    for row in json.loads(frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)):
         print(json.dumps(row))
 
 
@@ -136,7 +137,7 @@ def compare(arguments: list[str]) -> int:
         at=None if said.at is None else [_number("--at", text) for text in said.at.split(",")],
         noise=None if said.noise is None else _number("--noise", said.noise),
         alpha=_number("--alpha", said.alpha),
-        allow=[name for name in said.allow.split(",") if name],
+        allow=[name for name in _names(said.allow) if name],
     )
     try:
         if said.json:
@@ -146,10 +147,19 @@ def compare(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` must not open the gate
         drop_output()
-    if "regression" in said.fail_on and found.verdict in (analysis.Verdict.NOT_COMPARABLE, analysis.Verdict.PREDICTION):
+    return _gate(found, said.fail_on)
+
+
+def _gate(found: Comparison, fail_on: Sequence[str]) -> Exit:
+    """Return the exit code that --fail-on asks for; what is missing is found also where nothing can be compared."""
+    from sweep.analysis import Verdict
+
+    missing = int((found.unmatched["side"] == "a").sum()) if "missing" in fail_on else 0
+    if missing:
+        print(f"sweep: --fail-on missing: {missing} points of A have no ok row in B, see above", file=sys.stderr)
+    elif "regression" in fail_on and found.verdict in (Verdict.NOT_COMPARABLE, Verdict.PREDICTION):
         raise UsageError("--fail-on regression cannot be answered: nothing measured was compared, see above")
-    missing = "missing" in said.fail_on and bool((found.unmatched["side"] == "a").any())
-    return Exit.REGRESSION if missing or ("regression" in said.fail_on and found.regressed) else Exit.OK
+    return Exit.REGRESSION if missing or ("regression" in fail_on and found.regressed) else Exit.OK
 
 
 def _of_source(folder: str, source: str) -> pd.DataFrame:

@@ -107,7 +107,10 @@ def _tables(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
         found += tables
     if not found:
         raise UsageError("no results table was given")
-    return list(dict.fromkeys(found))
+    of_folder: dict[str, Path] = {}  # one folder may be spelled in several ways
+    for table in found:
+        of_folder.setdefault(os.path.realpath(table), table)
+    return list(of_folder.values())
 
 
 def _table_of(path: Path) -> Path | None:

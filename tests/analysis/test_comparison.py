@@ -260,6 +260,26 @@ def test_only_a_throughput_has_a_front() -> None:
         assert f"{metric} is no throughput, so it has no front, and nothing to say at 60 tok/s/user." in found.notes
 
 
+@pytest.mark.parametrize("metric", ["cost_usd_per_million_output_tokens", "output_tokens_per_j"])
+def test_what_is_counted_per_output_token_is_no_throughput(metric: str) -> None:
+    costs = metric.startswith("cost_")
+    a, b = (
+        df.assign(**{metric: (1 / df["output_tput_per_gpu"] if costs else df["output_tput_per_gpu"] / 1000)})
+        for df in (sweeps.measured(1, TRUTH, **LESS_NOISE), sweeps.measured(2, TRUTH, speed=1.1, **LESS_NOISE))
+    )
+    found = compare(a, b, metric=metric)
+    assert found.verdict is Verdict.FASTER
+    assert set(found.tests["test"]) == {"geometric mean"}
+
+
+def test_every_throughput_has_a_front() -> None:
+    a = sweeps.measured(1, TRUTH)
+    for metric in ("tput_per_gpu", "output_tput_tps", "total_tput_tps", "request_tput_rps", "request_goodput_rps"):
+        assert "hypervolume" in set(
+            compare(*[a.assign(**{metric: a["output_tput_per_gpu"]})] * 2, metric=metric).tests["test"]
+        )
+
+
 def test_where_nothing_is_in_both_nothing_is_said_of_what_they_ran_on() -> None:
     a = sweeps.measured(1, TRUTH)
     assert compare(a, a.iloc[:0]).notes == ("No point is in both.",)
@@ -275,12 +295,31 @@ def test_where_nothing_is_in_both_nothing_is_said_of_what_they_ran_on() -> None:
         ({"metric": "model"}, "the column model holds no numbers"),
         ({"noise": 2}, "noise must be a share"),
         ({"alpha": 0}, "alpha must be a share"),
+        ({"noise": "2%"}, "noise must be a share from 0 to 1, such as 0.02 for 2 %, not '2%'"),
+        ({"alpha": "5%"}, "alpha must be a share between 0 and 1, such as 0.05, not '5%'"),
+        ({"alpha": None}, "alpha must be a share"),
+        ({"at": "30,60"}, "at must have one or more numbers, not '30,60'"),
+        ({"at": [[30, 60]]}, "at must have one or more numbers"),
         ({"allow": ["driver"]}, 'did you mean "driver_version"'),
+        ({"allow": "driver"}, 'did you mean "driver_version"'),
+        ({"by": ["nope"]}, "by: nope is no setting"),
+        ({"by": "modle"}, 'by: modle is no setting, and groups are made of settings; did you mean "model"'),
+        ({"by": ["gpu_name"]}, "by: gpu_name is no setting"),
+        ({"by": ["pp"]}, "by: neither a nor b has a column pp"),
     ],
 )
 def test_mistakes_are_told(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         compare(TRUTH, TRUTH, **options)
+
+
+def test_one_name_and_one_number_need_no_list() -> None:
+    a = sweeps.measured(1, TRUTH)
+    b = sweeps.measured(2, TRUTH).assign(driver_version="590.2")
+    found = compare(a, b, at=60, by="isl", allow="driver_version")
+    assert found.tests["at"].dropna().tolist() == [60.0, 60.0]
+    assert found.tests.columns[:2].tolist() == ["isl", "test"]
+    assert compare(a, a.drop(columns="model")).tests.columns[:2].tolist() == ["bench", "isl"]
 
 
 def test_one_frame_is_of_one_source() -> None:

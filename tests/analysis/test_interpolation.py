@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,8 +83,14 @@ def test_what_cannot_be_answered_is_told() -> None:
         interpolate(DF, at={})
     with pytest.raises(UsageError, match='no column tps_per_usr; did you mean "tps_per_user"'):
         interpolate(DF, at={"tps_per_usr": 50})
-    with pytest.raises(UsageError, match="must have one or more numbers, not 'fast'"):
-        interpolate(DF, at={"tps_per_user": "fast"})  # type: ignore[dict-item]
+    wrongs: tuple[Any, ...] = ([30], 30, None, "tps_per_user")
+    for wrong in wrongs:
+        with pytest.raises(UsageError, match="at must name one column"):
+            interpolate(DF, at=wrong)
+    values: tuple[Any, ...] = ("fast", None, [[30, 60]], [[30], [60, 70]], {"x": 1})
+    for value in values:
+        with pytest.raises(UsageError, match="must have one or more numbers, not " + re.escape(repr(value))):
+            interpolate(DF, at={"tps_per_user": value})
     with pytest.raises(UsageError, match="asks for tps_per_user where it is what is asked itself"):
         interpolate(DF, at={"tps_per_user": 50}, y="tps_per_user")
     with pytest.raises(UsageError, match="asks for isl where it is a group itself"):

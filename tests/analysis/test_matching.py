@@ -96,6 +96,15 @@ def test_points_that_cannot_be_told_apart_are_not_matched() -> None:
     assert set(found.unmatched["side"]) == {"a", "b"}
 
 
+def test_points_that_failed_hide_none_that_did_not() -> None:
+    """A sweep over two images, of which one never ran, is compared by the one that did."""
+    ran = renamed(TRUTH, image="trtllm:2").assign(status="ok")
+    failed = ran.assign(image="trtllm:3", point_id="y" + TRUTH["point_id"], status="failed")
+    found = pair(TRUTH, pd.concat([ran, failed]))
+    assert len(found.points) == len(TRUTH)
+    assert found.changed == {"image": ("trtllm:1", "trtllm:2")} and found.unmatched.empty
+
+
 def test_an_empty_sweep_has_no_pairs() -> None:
     for a, b in ((TRUTH, TRUTH.iloc[:0]), (TRUTH.iloc[:0], TRUTH), (TRUTH.iloc[:0], TRUTH.iloc[:0])):
         assert len(pair(a, b).points) == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +58,28 @@ def test_tokens_per_joule_where_the_power_is_valid() -> None:
 
 def test_a_prompt_of_no_token_has_no_price() -> None:
     assert cost(DF.assign(total_tput_tps=1000.0), 1.0)[PER_MILLION[0]].isna().all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"output_tput_tps": 0.0}, {"output_tput_tps": float("inf")}, {"gpus_held": 0}, {"gpus_held": -4}]
+    + [{"price_usd_per_gpu_hour": price} for price in (-9.0, 0.0, float("inf"))],
+)
+def test_what_cannot_be_has_no_cost(wrong: dict[str, float]) -> None:
+    found = cost(DF.head(1).assign(**wrong)).iloc[0]
+    assert math.isnan(found["cost_usd_per_million_output_tokens"])
+    if "output_tput_tps" in wrong:
+        assert found[["input_tokens_per_j", "total_tokens_per_j"]].isna().all()
+    if "price_usd_per_gpu_hour" in wrong:
+        assert found[[*PER_MILLION, "price_usd_per_gpu_hour", "cost_usd"]].isna().all()
+    if "gpus_held" in wrong:
+        assert found[PER_MILLION].isna().all()
+
+
+@pytest.mark.parametrize("name", ["output_tput_tps", "gpus_held", "price_usd_per_gpu_hour", "gpu_hours"])
+def test_a_column_of_text_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f"the column {name} holds no numbers"):
+        cost(DF.assign(**{name: "much"}), None)
 
 
 @pytest.mark.parametrize("price", [0, -1, float("nan"), float("inf"), "3", True])
