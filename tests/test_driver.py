@@ -23,7 +23,7 @@ from sweep import driver, plan
 from sweep.backends import Ended, PointDone, PointFailed
 from sweep.driver import drive as driving
 from sweep.driver.pool import Pool
-from sweep.errors import UsageError
+from sweep.errors import Interrupted, UsageError
 from sweep.limits import Budget, Limits
 from sweep.matrix import Expansion, expand
 from sweep.retry import Retry
@@ -95,6 +95,7 @@ def drive(
     *,
     points: int = 20,
     rules: driver.Rules = QUICK,
+    elsewhere: bool = False,
     **config: Any,
 ) -> tuple[pd.DataFrame, Silent]:
     """Run a sweep as the command line does; return the last row of each point."""
@@ -122,8 +123,9 @@ def drive(
             backend_config={"name": STANDIN} | config,
             ray=start,
             actors=2,
-            in_process=True,
+            in_process=not elsewhere,
             watcher=watcher,
+            cancel_on_interrupt=elsewhere,
         )
     frame = results.load(last_attempt_only=False)
     made = frame[frame["attempt"] > 0]
@@ -199,7 +201,7 @@ def test_a_ray_that_never_starts_is_told_and_leaves_nothing(tmp_path: Path) -> N
     program = """
 import os, pathlib, signal, sys, threading, time
 from sweep.driver import session
-from sweep.errors import UsageError
+from sweep.errors import Interrupted, UsageError
 session.START_S, session.CLOSE_S = 6.0, 1.0
 start = session.RayStart()
 start.begin(None)
@@ -382,6 +384,35 @@ def test_an_actor_that_is_replaced_between_two_questions_is_given_its_work_again
     frame, _ = drive(tmp_path / "r", ray_start, watcher, points=30, seconds=0.05)
     assert watcher.killed
     assert set(frame["status"]) == {"ok"}
+
+
+class Interrupter(Silent):
+    """Presses Ctrl-C at the first row, after it has killed the process of that row where it is asked to."""
+
+    def __init__(self, kills: bool) -> None:
+        super().__init__()
+        self.kills = kills
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        super().row(row)
+        if len(self.rows) == 1:
+            if self.kills:
+                os.kill(int(row["node"]), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["", "just after an actor died"])
+def test_an_interrupt_says_how_much_was_deleted(tmp_path: Path, ray_start: driver.RayStart, kills: bool) -> None:
+    with pytest.raises(Interrupted, match=r"; 2 deployments were deleted$"):
+        drive(tmp_path / "r", ray_start, Interrupter(kills), elsewhere=True, seconds=1)
+
+
+def test_an_interrupt_says_what_may_be_left_and_what_deletes_it(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    watcher, marker = Interrupter(False), str(tmp_path / "marker")
+    with pytest.raises(Interrupted) as told:
+        drive(tmp_path / "r", ray_start, watcher, elsewhere=True, seconds=1, endless=marker)
+    said = "; 1 deployments were deleted; 1 deployments may be left (you may not delete it): `python -m sweep gc ...`"
+    assert said in str(told.value)
 
 
 def test_a_pool_does_not_take_what_another_life_acknowledged() -> None:

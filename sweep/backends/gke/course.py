@@ -142,6 +142,7 @@ class Course:
             await creating
         finally:
             creating.cancel()
+            await asyncio.wait([creating])
 
     # --------------------------------------------------------------------------------------------------------- follow
 
