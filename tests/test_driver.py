@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ import pandas as pd
 import pytest
 
 from sweep import driver, plan
-from sweep.backends import Ended, PointDone, PointFailed
+from sweep.backends import Ended, PointDone, PointFailed, Released, Started
 from sweep.driver import drive as driving
 from sweep.driver.pool import Pool
+from sweep.driver.work import Work
 from sweep.errors import Interrupted, UsageError
 from sweep.limits import Budget, Limits
 from sweep.matrix import Expansion, expand
@@ -322,6 +323,52 @@ def test_a_budget_ends_the_sweep_between_points(tmp_path: Path, ray_start: drive
     assert 0 < len(ok) < 12 and (ok["cost_usd"] > 0).all()
     assert {kind for kind, _ in failures(frame).values()} == {"budget"}
     assert "run.budget.usd" in frame[frame["status"] == "skipped"]["failure_message"].iloc[0]
+
+
+def test_gpus_that_were_given_back_while_a_job_waited_again_are_not_charged(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    now = datetime.now(UTC)
+    told = [
+        Started(node="n", at=now - timedelta(hours=10)),
+        Released(at=now - timedelta(hours=9, minutes=40)),
+        Started(node="n", at=now - timedelta(minutes=20)),
+        Started(node="n", at=now - timedelta(minutes=20)),  # as an actor that was restarted tells it
+    ]
+    rules = driver.Rules(nodes=1, limits=Limits(budget=Budget(gpu_hours=10)))
+    frame, _ = drive(tmp_path / "r", ray_start, points=3, rules=rules, elsewhere=True, told=told)
+    assert set(frame["status"]) == {"ok"} and set(frame["gpus_held"]) == {4}
+    assert frame["gpu_hours"].sum() == pytest.approx(4 * 40 / 60, rel=0.05)
+    assert frame["gpu_hours"].max() == pytest.approx(frame["gpu_hours"].sum(), rel=0.05)  # in the first row
+
+
+def test_a_deployment_that_ends_while_it_waits_again_is_charged_what_it_held(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    now = datetime.now(UTC)
+    told = [
+        Started(node="n", at=now - timedelta(hours=10)),
+        Released(at=now - timedelta(hours=9)),
+        Ended(message="the Job was deleted", kind="cancelled"),
+    ]
+    rules = driver.Rules(nodes=1, limits=Limits(budget=Budget(gpu_hours=10)), retry=Retry(attempts=1))
+    frame, _ = drive(tmp_path / "r", ray_start, points=1, rules=rules, elsewhere=True, told=told)
+    assert set(frame["failure_kind"]) == {"cancelled"}
+    assert frame["gpu_hours"].sum() == pytest.approx(4, rel=0.05)
+
+
+def test_what_is_told_late_is_charged_the_time_of_the_pod_that_measured_it() -> None:
+    def at(minute: float) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+
+    work = Work(deployments(1, nodes=1)[0], {})
+    work.hold(at(0), None)
+    work.release(at(31))
+    work.hold(at(600), None)
+    for ended, begun in ((20, 0), (30, 20), (620, 599), (640, 620)):
+        assert work.begin_of(at(ended)) == at(begun)
+        work.charge(at(ended))
+    assert work.holding().since == at(640) and not work.holding().held
 
 
 def test_a_deadline_that_has_come_begins_nothing(tmp_path: Path, ray_start: driver.RayStart) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from sweep import plan
-from sweep.backends import Ended, Event, Lost, Waiting, access
+from sweep.backends import Ended, Event, Lost, Released, Started, Waiting, access
 from sweep.backends.gke import Gke
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.kubernetes import Cluster, Pauses
@@ -609,6 +610,76 @@ def test_a_refused_deployment_has_ended_only_if_its_job_is_not_there(
         assert not isinstance(last, Ended) or last.kind == "backend_error"
 
     serve("/{path:.*}", cluster_with(there, refuses), scenario)
+
+
+# ---------------------------------------------------------------------------------- since when GPUs are held, and until
+
+
+def pod_of(number: int, phase: str, **state: Any) -> dict[str, Any]:
+    """Return a pod of the Job on the node n, which it took at this hour."""
+    meta = {"name": f"p{number}", "labels": {"job-name": NAME}, "resourceVersion": "8"}
+    at = f"2026-01-01T{number:02}:00:00Z"
+    return {
+        "metadata": meta | {"creationTimestamp": at},
+        "spec": {"nodeName": "n"},
+        "status": {
+            "phase": phase,
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": at}],
+            "containerStatuses": [{"name": "bench", "state": state}],
+        },
+    }
+
+
+FIRST, SECOND = (pod_of(hour, "Running", running={"startedAt": f"2026-01-01T{hour:02}:01:00Z"}) for hour in (0, 10))
+OVER = pod_of(
+    0,
+    "Failed",
+    terminated={"startedAt": "2026-01-01T00:01:00Z", "finishedAt": "2026-01-01T00:20:00Z", "exitCode": 143},
+)
+
+
+@pytest.mark.parametrize("each_s", [0.0, 0.3], ids=["all at once", "one by one"])
+@pytest.mark.parametrize("how", [[("MODIFIED", OVER), ("DELETED", OVER)], [("DELETED", OVER)], [("MODIFIED", OVER)]])
+def test_the_gpus_of_a_pod_that_another_one_follows_are_given_back_meanwhile(
+    serve: Callable[..., None], how: list[tuple[str, Any]], each_s: float
+) -> None:
+    """Also where the other one is on the same node."""
+    happens = [*how, ("ADDED", SECOND)]
+    jobs = cluster_with([job_of("a")])
+    is_complete = asyncio.Event()
+
+    def line_of(kind: str, thing: Any) -> bytes:
+        return json.dumps({"type": kind, "object": thing}).encode() + b"\n"
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/log"):
+            return web.Response()
+        if request.path.endswith("/pods") and "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": [FIRST]})
+        if "watch" not in request.query:
+            return await jobs(request)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        if request.path.endswith("/pods"):
+            for kind, pod in happens:
+                await asyncio.sleep(each_s)
+                await answer.write(line_of(kind, pod))
+            await asyncio.sleep(0.3)
+            is_complete.set()
+        else:
+            await is_complete.wait()
+            await answer.write(line_of("MODIFIED", FINISHED))
+        await asyncio.sleep(60)
+        return answer
+
+    async def scenario(cluster: Cluster) -> None:
+        told = await told_of(ADOPTED, asdict(GkeBackend()))
+        found = [(type(event), event.at) for event in told if isinstance(event, (Started, Released))]
+        zero, ten = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 10))
+        expected = [(Started, zero), (Released, zero + timedelta(minutes=20)), (Started, ten)]
+        assert found == (expected if each_s else expected[-len(found) :]) and isinstance(told[-1], Ended)
+
+    serve("/{path:.*}", handler, scenario)
 
 
 # ------------------------------------------------------------------------------------------- an interrupt that deletes

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sweep.backends import Ended, Lost, PointDone, PointFailed, Started, Waiting
+from sweep.backends import Ended, Lost, PointDone, PointFailed, Released, Started, Waiting
 from sweep.driver.pool import Numbered, Pool
 from sweep.driver.recorder import Recorder, failed
 from sweep.driver.session import TURN_S, RayStart, stop_signals
@@ -368,20 +368,20 @@ class _Drive:
                 case Waiting():
                     self.watcher.stage(deployment_id, event.stage, event.message)
                     log.info("deployment %s %s %s", deployment_id, event.stage, event.message)
-                case Started() if work.charged_from is None and event.at is not None:
-                    told = self.steering.charged_until(deployment_id)  # by the rows of a driver before this one
-                    work.charged_from = event.at if told is None else max(event.at, told)
-                    log.info("deployment %s runs on %s", deployment_id, event.node)
                 case Started():
+                    if event.at is not None:
+                        work.hold(event.at, self.steering.charged_until(deployment_id))
                     log.info("deployment %s runs on %s", deployment_id, event.node)
+                case Released():
+                    work.release(event.at)
+                    log.info("deployment %s has no node any more", deployment_id)
                 case _:
                     log.info("deployment %s %s", deployment_id, event)
         self._write_rows(rows)
 
     def _row(self, work: Work, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
-        row = self.recorder.row(work.deployment, attempt, event, work.charged_from)
-        if work.charged_from is not None:
-            work.charged_from = max(work.charged_from, row["ended_at"])
+        row = self.recorder.row(work.deployment, attempt, event, work.begin_of)
+        work.charge(row["ended_at"])
         return row
 
     def _rows_of_the_rest(self, work: Work, event: Ended) -> list[dict[str, Any]]:
