@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import pandas as pd
 import pytest
 
 from sweep import driver, plan
-from sweep.backends import Ended, PointDone, PointFailed
+from sweep.backends import Ended, PointDone, PointFailed, Released, Started
 from sweep.driver import drive as driving
 from sweep.driver.pool import Pool
-from sweep.errors import UsageError
+from sweep.driver.work import Work
+from sweep.errors import Interrupted, UsageError
 from sweep.limits import Budget, Limits
 from sweep.matrix import Expansion, expand
 from sweep.retry import Retry
@@ -95,6 +96,7 @@ def drive(
     *,
     points: int = 20,
     rules: driver.Rules = QUICK,
+    elsewhere: bool = False,
     **config: Any,
 ) -> tuple[pd.DataFrame, Silent]:
     """Run a sweep as the command line does; return the last row of each point."""
@@ -122,8 +124,9 @@ def drive(
             backend_config={"name": STANDIN} | config,
             ray=start,
             actors=2,
-            in_process=True,
+            in_process=not elsewhere,
             watcher=watcher,
+            cancel_on_interrupt=elsewhere,
         )
     frame = results.load(last_attempt_only=False)
     made = frame[frame["attempt"] > 0]
@@ -201,7 +204,7 @@ def test_a_ray_that_never_starts_is_told_and_leaves_nothing(tmp_path: Path) -> N
     program = """
 import os, pathlib, signal, sys, threading, time
 from sweep.driver import session
-from sweep.errors import UsageError
+from sweep.errors import Interrupted, UsageError
 session.START_S, session.CLOSE_S = 6.0, 1.0
 start = session.RayStart()
 start.begin(None)
@@ -324,6 +327,52 @@ def test_a_budget_ends_the_sweep_between_points(tmp_path: Path, ray_start: drive
     assert "run.budget.usd" in frame[frame["status"] == "skipped"]["failure_message"].iloc[0]
 
 
+def test_gpus_that_were_given_back_while_a_job_waited_again_are_not_charged(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    now = datetime.now(UTC)
+    told = [
+        Started(node="n", at=now - timedelta(hours=10)),
+        Released(at=now - timedelta(hours=9, minutes=40)),
+        Started(node="n", at=now - timedelta(minutes=20)),
+        Started(node="n", at=now - timedelta(minutes=20)),  # as an actor that was restarted tells it
+    ]
+    rules = driver.Rules(nodes=1, limits=Limits(budget=Budget(gpu_hours=10)))
+    frame, _ = drive(tmp_path / "r", ray_start, points=3, rules=rules, elsewhere=True, told=told)
+    assert set(frame["status"]) == {"ok"} and set(frame["gpus_held"]) == {4}
+    assert frame["gpu_hours"].sum() == pytest.approx(4 * 40 / 60, rel=0.05)
+    assert frame["gpu_hours"].max() == pytest.approx(frame["gpu_hours"].sum(), rel=0.05)  # in the first row
+
+
+def test_a_deployment_that_ends_while_it_waits_again_is_charged_what_it_held(
+    tmp_path: Path, ray_start: driver.RayStart
+) -> None:
+    now = datetime.now(UTC)
+    told = [
+        Started(node="n", at=now - timedelta(hours=10)),
+        Released(at=now - timedelta(hours=9)),
+        Ended(message="the Job was deleted", kind="cancelled"),
+    ]
+    rules = driver.Rules(nodes=1, limits=Limits(budget=Budget(gpu_hours=10)), retry=Retry(attempts=1))
+    frame, _ = drive(tmp_path / "r", ray_start, points=1, rules=rules, elsewhere=True, told=told)
+    assert set(frame["failure_kind"]) == {"cancelled"}
+    assert frame["gpu_hours"].sum() == pytest.approx(4, rel=0.05)
+
+
+def test_what_is_told_late_is_charged_the_time_of_the_pod_that_measured_it() -> None:
+    def at(minute: float) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+
+    work = Work(deployments(1, nodes=1)[0], {})
+    work.hold(at(0), None)
+    work.release(at(31))
+    work.hold(at(600), None)
+    for ended, begun in ((20, 0), (30, 20), (620, 599), (640, 620)):
+        assert work.begin_of(at(ended)) == at(begun)
+        work.charge(at(ended))
+    assert work.holding().since == at(640) and not work.holding().held
+
+
 def test_a_deadline_that_has_come_begins_nothing(tmp_path: Path, ray_start: driver.RayStart) -> None:
     rules = driver.Rules(nodes=2, limits=Limits(deadline=datetime.now(UTC)))
     frame, _ = drive(tmp_path / "r", ray_start, points=4, rules=rules)
@@ -384,6 +433,35 @@ def test_an_actor_that_is_replaced_between_two_questions_is_given_its_work_again
     frame, _ = drive(tmp_path / "r", ray_start, watcher, points=30, seconds=0.05)
     assert watcher.killed
     assert set(frame["status"]) == {"ok"}
+
+
+class Interrupter(Silent):
+    """Presses Ctrl-C at the first row, after it has killed the process of that row where it is asked to."""
+
+    def __init__(self, kills: bool) -> None:
+        super().__init__()
+        self.kills = kills
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        super().row(row)
+        if len(self.rows) == 1:
+            if self.kills:
+                os.kill(int(row["node"]), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["", "just after an actor died"])
+def test_an_interrupt_says_how_much_was_deleted(tmp_path: Path, ray_start: driver.RayStart, kills: bool) -> None:
+    with pytest.raises(Interrupted, match=r"; 2 deployments were deleted$"):
+        drive(tmp_path / "r", ray_start, Interrupter(kills), elsewhere=True, seconds=1)
+
+
+def test_an_interrupt_says_what_may_be_left_and_what_deletes_it(tmp_path: Path, ray_start: driver.RayStart) -> None:
+    watcher, marker = Interrupter(False), str(tmp_path / "marker")
+    with pytest.raises(Interrupted) as told:
+        drive(tmp_path / "r", ray_start, watcher, elsewhere=True, seconds=1, endless=marker)
+    said = "; 1 deployments were deleted; 1 deployments may be left (you may not delete it): `python -m sweep gc ...`"
+    assert said in str(told.value)
 
 
 def test_a_pool_does_not_take_what_another_life_acknowledged() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,20 +11,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiohttp import web
 
 from sweep import plan
-from sweep.backends import Ended, Event, Lost, Waiting, access
+from sweep.backends import Ended, Event, Lost, Released, Started, Waiting, access
 from sweep.backends.gke import Gke
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.kubernetes import Cluster, Pauses
 from sweep.config import GkeBackend
+from sweep.driver.pool import Pool
 from sweep.errors import ClusterError, UsageError
 from sweep.matrix import expand
 from tests.test_matrix import CHECKED, LLAMA
@@ -607,3 +610,197 @@ def test_a_refused_deployment_has_ended_only_if_its_job_is_not_there(
         assert not isinstance(last, Ended) or last.kind == "backend_error"
 
     serve("/{path:.*}", cluster_with(there, refuses), scenario)
+
+
+# ---------------------------------------------------------------------------------- since when GPUs are held, and until
+
+
+def pod_of(number: int, phase: str, **state: Any) -> dict[str, Any]:
+    """Return a pod of the Job on the node n, which it took at this hour."""
+    meta = {"name": f"p{number}", "labels": {"job-name": NAME}, "resourceVersion": "8"}
+    at = f"2026-01-01T{number:02}:00:00Z"
+    return {
+        "metadata": meta | {"creationTimestamp": at},
+        "spec": {"nodeName": "n"},
+        "status": {
+            "phase": phase,
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": at}],
+            "containerStatuses": [{"name": "bench", "state": state}],
+        },
+    }
+
+
+FIRST, SECOND = (pod_of(hour, "Running", running={"startedAt": f"2026-01-01T{hour:02}:01:00Z"}) for hour in (0, 10))
+OVER = pod_of(
+    0,
+    "Failed",
+    terminated={"startedAt": "2026-01-01T00:01:00Z", "finishedAt": "2026-01-01T00:20:00Z", "exitCode": 143},
+)
+
+
+@pytest.mark.parametrize("each_s", [0.0, 0.3], ids=["all at once", "one by one"])
+@pytest.mark.parametrize("how", [[("MODIFIED", OVER), ("DELETED", OVER)], [("DELETED", OVER)], [("MODIFIED", OVER)]])
+def test_the_gpus_of_a_pod_that_another_one_follows_are_given_back_meanwhile(
+    serve: Callable[..., None], how: list[tuple[str, Any]], each_s: float
+) -> None:
+    """Also where the other one is on the same node."""
+    happens = [*how, ("ADDED", SECOND)]
+    jobs = cluster_with([job_of("a")])
+    is_complete = asyncio.Event()
+
+    def line_of(kind: str, thing: Any) -> bytes:
+        return json.dumps({"type": kind, "object": thing}).encode() + b"\n"
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/log"):
+            return web.Response()
+        if request.path.endswith("/pods") and "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": [FIRST]})
+        if "watch" not in request.query:
+            return await jobs(request)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        if request.path.endswith("/pods"):
+            for kind, pod in happens:
+                await asyncio.sleep(each_s)
+                await answer.write(line_of(kind, pod))
+            await asyncio.sleep(0.3)
+            is_complete.set()
+        else:
+            await is_complete.wait()
+            await answer.write(line_of("MODIFIED", FINISHED))
+        await asyncio.sleep(60)
+        return answer
+
+    async def scenario(cluster: Cluster) -> None:
+        told = await told_of(ADOPTED, asdict(GkeBackend()))
+        found = [(type(event), event.at) for event in told if isinstance(event, (Started, Released))]
+        zero, ten = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 10))
+        expected = [(Started, zero), (Released, zero + timedelta(minutes=20)), (Started, ten)]
+        assert found == (expected if each_s else expected[-len(found) :]) and isinstance(told[-1], Ended)
+
+    serve("/{path:.*}", handler, scenario)
+
+
+# ------------------------------------------------------------------------------------------- an interrupt that deletes
+
+MANY = [
+    replace(
+        DEPLOYMENT,
+        deployment_id=f"d{number}",
+        objects=(
+            json.dumps({"metadata": {"name": plan.job_name(f"d{number}")}}),
+            json.dumps({"metadata": {"name": plan.job_name(f"d{number}")}}),
+        ),
+    )
+    for number in range(40)
+]
+NAMES = [deployment.deployment_id for deployment in MANY]
+
+
+def slow_cluster(jobs: dict[str, Any], latency_s: Callable[[int], float], refused: str = "") -> Handler:
+    """Return the handler of a cluster that does what it is asked `latency_s` later, whether or not anybody waits."""
+    posted: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if "watch" in request.query:
+            await asyncio.sleep(60)
+        name = request.path.rpartition("/")[2]
+        if request.method == "POST" and name == "jobs":
+            job = await request.json()
+            posted.append(job["metadata"]["name"])
+            await asyncio.sleep(latency_s(len(posted)))
+            job["metadata"] |= {"uid": job["metadata"]["name"], "resourceVersion": "5"}
+            jobs[job["metadata"]["name"]] = job | {"spec": {"template": {"spec": {}}}, "status": {}}
+            return web.json_response(jobs[job["metadata"]["name"]], status=201)
+        if request.method == "POST":
+            return web.json_response({"metadata": {}}, status=201)
+        if name in ("jobs", "pods"):
+            items = list(jobs.values()) if name == "jobs" else []
+            return web.json_response({"metadata": {"resourceVersion": "7"}, "items": items})
+        if request.method == "DELETE" and name == refused:
+            return web.json_response({"message": "you may not"}, status=403)
+        await asyncio.sleep(0.05)
+        if request.method == "DELETE" and jobs.pop(name, None) is not None:
+            return web.json_response({})
+        return web.json_response({"message": f"{name} not found"}, status=404)
+
+    return handler
+
+
+class Closed(Gke):
+    """The backend, which can be closed after its pool."""
+
+    made: ClassVar[list[Gke]] = []
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self.made.append(self)
+
+
+@contextlib.asynccontextmanager
+async def pool_of(given: Sequence[plan.Deployment]) -> AsyncIterator[Pool]:
+    pool = Pool(f"{__name__}:Closed", asdict(GkeBackend()))
+    try:
+        async with asyncio.timeout(30):
+            await pool.poll(None, 0, given, 0.0)
+            yield pool
+    finally:
+        await Closed.made.pop().close()
+
+
+@pytest.mark.parametrize("slowest_s", [0.5, 8.0], ids=["busy", "very busy"])
+def test_no_job_is_created_after_an_interrupt_has_deleted_them(serve: Callable[..., None], slowest_s: float) -> None:
+    jobs: dict[str, Any] = {}
+
+    async def scenario(cluster: Cluster) -> None:
+        async with pool_of(MANY) as pool:
+            while not jobs:
+                await asyncio.sleep(0.01)
+            assert await pool.cancel(NAMES, 20.0) == {}
+            await asyncio.sleep(slowest_s)  # until the last of what was asked for is done
+            assert not jobs
+
+    serve("/{path:.*}", slow_cluster(jobs, lambda number: slowest_s * number / len(MANY)), scenario)
+
+
+def test_a_job_that_cannot_be_deleted_is_named_and_the_others_are_deleted(serve: Callable[..., None]) -> None:
+    jobs: dict[str, Any] = {}
+    refused = plan.job_name("d0")
+
+    async def scenario(cluster: Cluster) -> None:
+        async with pool_of(MANY) as pool:
+            while len(jobs) < len(MANY):
+                await asyncio.sleep(0.01)
+            left = await pool.cancel(NAMES, 20.0)
+            assert list(left) == ["d0"] and "you may not" in left["d0"]
+            assert list(jobs) == [refused]
+
+    serve("/{path:.*}", slow_cluster(jobs, lambda number: 0.01, refused), scenario)
+
+
+def test_a_server_that_fails_costs_an_interrupt_no_more_than_its_time(serve: Callable[..., None]) -> None:
+    async def away(request: web.Request) -> web.Response:
+        return web.json_response({"message": "etcd has no leader"}, status=503)
+
+    async def scenario(cluster: Cluster) -> None:
+        async with pool_of(MANY) as pool:
+            begun = time.monotonic()
+            left = await pool.cancel(NAMES, 2.0)
+            assert list(left) == NAMES and "2 s" in left["d0"] and time.monotonic() - begun < 10
+
+    serve("/{path:.*}", away, scenario)
+
+
+def test_what_an_actor_that_died_had_begun_is_deleted_by_its_new_life(serve: Callable[..., None]) -> None:
+    """Also what it had asked for a moment before, which is there a moment later."""
+    early, late = ({"metadata": {"name": plan.job_name(name)}} for name in NAMES[:2])
+    jobs: dict[str, Any] = {early["metadata"]["name"]: early}
+
+    async def scenario(cluster: Cluster) -> None:
+        async with pool_of(()) as pool:
+            asyncio.get_running_loop().call_later(0.5, jobs.update, {late["metadata"]["name"]: late})
+            assert await pool.cancel(NAMES, 20.0) == {}
+            assert not jobs
+
+    serve("/{path:.*}", slow_cluster(jobs, lambda number: 0.01), scenario)

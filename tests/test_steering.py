@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from sweep import plan
-from sweep.driver import Rules, Steering
-from sweep.limits import Limits
+from sweep.driver import Holding, Rules, Steering
+from sweep.limits import Budget, Limits
 from sweep.plan import Attempt, Deployment
 from sweep.retry import Redo, Retry
 from sweep.table import Outcome, Record, Source, Status, make_row
@@ -171,3 +172,12 @@ def test_only_a_canary_that_failed_since_ends_measuring_again() -> None:
     assert steering.stopped() is None
     steering.note([row(1, "unknown", attempt=2)])
     assert steering.stopped() is not None
+
+
+def test_a_budget_counts_what_is_held_and_what_was_held_before_an_eviction() -> None:
+    steering = steer(rules=Rules(nodes=4, limits=Limits(budget=Budget(gpu_hours=3))))
+    (attempt, *_) = ATTEMPTS
+    waits = Holding(deployment_id="d", attempts=[attempt.key], gpus_held=4, since=None, held=timedelta(minutes=30))
+    assert steering.stopped([waits]) is None
+    assert steering.stopped([replace(waits, since=NOW - timedelta(minutes=14))]) is None
+    assert (steering.stopped([replace(waits, since=NOW - timedelta(minutes=16))]) or ("",))[0] == "budget"

@@ -41,13 +41,23 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The deployment runs on `node`.
+    """The deployment runs on `node`, or runs again after a Released.
 
     at: since when it holds the node's GPUs, where anybody pays for them.
     """
 
     node: str
     at: datetime | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The deployment gave its GPUs back `at` this time, and goes on: its pod was evicted, or is over.
+
+    What runs of it next is Started again.
+    """
+
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +122,7 @@ class Lost:
     message: str
 
 
-Event = Waiting | Started | PointStarted | PointDone | PointFailed | Ended | Lost
+Event = Waiting | Started | Released | PointStarted | PointDone | PointFailed | Ended | Lost
 
 
 class Backend(Protocol):

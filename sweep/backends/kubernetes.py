@@ -12,7 +12,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -44,6 +44,7 @@ WEB_PAGE = "text/html"
 
 log = logging.getLogger(__name__)
 
+_Answer = tuple[aiohttp.ClientResponse, bytes]
 Object = Mapping[str, Any]
 """A Kubernetes object as the API server tells it."""
 
@@ -124,7 +125,8 @@ class Cluster:
     ) -> dict[str, Any]:
         """Ask the API server and return its answer, decoded.
 
-        Every request here can be sent twice: a POST that had arrived is answered by 409 then.
+        Every request here can be sent twice: a POST that had arrived is answered by 409 then. A POST that is cancelled
+        ends with its answer all the same: what it creates can be deleted then, and does not appear afterwards.
 
         Args:
             path: for example /api/v1/nodes; `{namespace}` in it is filled in.
@@ -138,8 +140,8 @@ class Cluster:
         while True:
             try:
                 timeout = aiohttp.ClientTimeout(REQUEST_S)
-                async with await self._send(method, path, params, body, timeout, accept, content_type) as answer:
-                    text = await answer.read()
+                asking = self._ask(method, path, params, body, timeout, accept, content_type)
+                answer, text = await (_to_its_end(asking) if method == "POST" else asking)
                 if self.ahead_s is None:
                     self.ahead_s = _ahead_s(answer.headers.get("Date"))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -167,6 +169,10 @@ class Cluster:
             if trouble is not None:
                 trouble(str(refused))
             await asyncio.sleep(pause)
+
+    async def _ask(self, *request: Any) -> _Answer:
+        async with await self._send(*request) as answer:
+            return answer, await answer.read()
 
     async def watch(self, path: str, selector: str) -> AsyncIterator[Change]:
         """Tell everything that there is below a path, and then each change, for ever.
@@ -359,6 +365,16 @@ async def _lines(content: aiohttp.StreamReader, longest: int) -> AsyncIterator[b
             rest, too_long = b"", True
     if rest and not too_long:
         yield rest
+
+
+async def _to_its_end(asking: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """Wait for what must not be given up half-way; who is cancelled meanwhile is so afterwards."""
+    task = asyncio.create_task(asking)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def version_of(thing: Object) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sweep.backends import Ended, Lost, PointDone, PointFailed, Started, Waiting
+from sweep.backends import Ended, Lost, PointDone, PointFailed, Released, Started, Waiting
 from sweep.driver.pool import Numbered, Pool
 from sweep.driver.recorder import Recorder, failed
 from sweep.driver.session import TURN_S, RayStart, stop_signals
@@ -26,12 +26,15 @@ log = logging.getLogger(__name__)
 POLL_S = 2.0
 RESTART_S = 60.0
 """An actor that is not back after this long is given up."""
-CANCEL_S = 60.0
+CANCEL_S, ANSWER_AFTER_S = 60.0, 5.0
+"""How long it may take to delete what runs, and how long before that an actor says what it could not."""
 ANSWER_S = 300.0
 """An actor that does not answer for so long is killed and replaced; each question waits POLL_S at most."""
 LOOK_S = 5.0
 """How often a budget is looked at while nothing is told."""
 GO_ON = "go on: the same command collects what they measure, sweep gc ends them"
+NOT_TAKEN = "nobody had taken it over yet"
+GC = "`python -m sweep gc ...`, with the same words as this command, deletes them"
 FATAL_DEATHS = 2
 """So many deaths of an actor at one attempt alone, and that attempt is failed."""
 
@@ -103,17 +106,13 @@ def run(
                     drive.turn(member, asked.pop(member), answered=ref in ready)
         if stopped.is_set():
             drive.collect()
-            left = sum(len(member.carries) for member in members)
-            if cancel_on_interrupt:
-                drive.cancel()
+            became = drive.cancel() if cancel_on_interrupt else drive.left()
         for member in members:
             api.kill(member.actor)
         if stopped.is_set():
             kept = sum(drive.counts.values())
             said = f"interrupted; {kept} rows of this run are kept, the same command continues"
-            if left and not in_process:
-                said += f"; {left} deployments " + ("were deleted" if cancel_on_interrupt else GO_ON)
-            raise Interrupted(said)
+            raise Interrupted(said if in_process else "; ".join([said, *became]))
         if drive.lost:
             why = next(iter(drive.lost.values()))[1]
             raise UsageError(f"{len(drive.lost)} deployments can be followed no more ({why}); they {GO_ON}")
@@ -253,10 +252,11 @@ class _Drive:
             member.acknowledged = batch[-1][0]
 
     def collect(self) -> None:
-        """Write what has ended already; what has not is left for the next run."""
+        """Write what has ended already, and begin nothing more; what has not ended is left for the next run."""
         for member in self.members:
             if not member.carries:
                 continue
+            member.given = []
             try:
                 life, batch = self.api.get(self.ask(member, 0.0), timeout=5)
             except self.api.exceptions.RayError:
@@ -264,14 +264,51 @@ class _Drive:
             if life != member.life:
                 continue
             self._write(member, [numbered for numbered in batch if isinstance(numbered[2], (PointDone, PointFailed))])
+            for _, told_id, event in batch:
+                if isinstance(event, Ended):
+                    member.carries.pop(told_id.partition(".")[0], None)
 
-    def cancel(self) -> None:
-        """End what runs elsewhere."""
-        asked = [member.actor.cancel.remote() for member in self.members if member.carries]
-        try:
-            self.api.get(asked, timeout=CANCEL_S)
-        except self.api.exceptions.RayError as error:
-            self.watcher.say(f"not all of what runs could be ended: {str(error).strip().splitlines()[-1]}")
+    def left(self) -> list[str]:
+        """Say what runs elsewhere and goes on, if anything does."""
+        left = sum(len(member.carries) for member in self.members)
+        return [f"{left} deployments {GO_ON}"] if left else []
+
+    def cancel(self) -> list[str]:
+        """End what runs elsewhere, and say how much of it was ended and what may be left.
+
+        An actor that has just died is asked again until Ray has a new one. What nobody has taken over yet is let be: it
+        may have ended, and its results are in no row.
+        """
+        names = {member: list(member.carries) for member in self.members}
+        names[self.members[0]] += self.lost
+        left = dict.fromkeys((name for some in names.values() for name in some), "its worker process does not answer")
+        wanted, until = len(left), time.monotonic() + CANCEL_S
+
+        def ask(member: Member) -> Any:
+            return member.actor.cancel.remote(names[member], max(1.0, until - time.monotonic() - ANSWER_AFTER_S))
+
+        asked = {member: ask(member) for member in self.members if names[member]}
+        while asked and time.monotonic() < until:
+            ready, _ = self.api.wait(list(asked.values()), timeout=TURN_S)
+            for member, ref in list(asked.items()):
+                if ref not in ready:
+                    continue
+                try:
+                    told = self.api.get(ref)
+                except self.api.exceptions.RayError as error:
+                    left |= dict.fromkeys(names[member], str(error).strip().splitlines()[-1].strip())
+                    time.sleep(TURN_S)
+                    asked[member] = ask(member)
+                else:
+                    left = {name: why for name, why in left.items() if name not in names[member]} | told
+                    del asked[member]
+        deleted = wanted - len(left)
+        left |= {work.deployment.deployment_id: NOT_TAKEN for work in self.waiting if work.deployment.exists}
+        said = [f"{deleted} deployments were deleted"] if deleted else []
+        if left:
+            why = next(iter(left.values()))
+            said.append(f"{len(left)} deployments may be left ({why}): {GC}")
+        return said
 
     def _lose(self, member: Member, error: Exception) -> None:
         """Give Ray a moment to restart an actor."""
@@ -331,20 +368,20 @@ class _Drive:
                 case Waiting():
                     self.watcher.stage(deployment_id, event.stage, event.message)
                     log.info("deployment %s %s %s", deployment_id, event.stage, event.message)
-                case Started() if work.charged_from is None and event.at is not None:
-                    told = self.steering.charged_until(deployment_id)  # by the rows of a driver before this one
-                    work.charged_from = event.at if told is None else max(event.at, told)
-                    log.info("deployment %s runs on %s", deployment_id, event.node)
                 case Started():
+                    if event.at is not None:
+                        work.hold(event.at, self.steering.charged_until(deployment_id))
                     log.info("deployment %s runs on %s", deployment_id, event.node)
+                case Released():
+                    work.release(event.at)
+                    log.info("deployment %s has no node any more", deployment_id)
                 case _:
                     log.info("deployment %s %s", deployment_id, event)
         self._write_rows(rows)
 
     def _row(self, work: Work, attempt: Attempt, event: PointDone | PointFailed) -> dict[str, Any]:
-        row = self.recorder.row(work.deployment, attempt, event, work.charged_from)
-        if work.charged_from is not None:
-            work.charged_from = max(work.charged_from, row["ended_at"])
+        row = self.recorder.row(work.deployment, attempt, event, work.begin_of)
+        work.charge(row["ended_at"])
         return row
 
     def _rows_of_the_rest(self, work: Work, event: Ended) -> list[dict[str, Any]]:

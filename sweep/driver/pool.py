@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 GATHER_S, GATHER_ELSEWHERE_S = 0.1, 0.5
 """How long a poll that has something waits for more: each batch becomes one file. Where the work is done elsewhere,
 nothing waits for the answer, and fewer batches cost less."""
+SETTLE_S = 2.0
+"""How long a request may still take that a process sent before it died, or that timed out."""
 LOG_TAIL_CHARS = 4000
 
 Numbered = tuple[int, str, Event]
@@ -75,9 +77,35 @@ class Pool:
                 await asyncio.sleep(min(self._gather_s, wait_s))
         return self._life, list(self._events)
 
-    async def cancel(self) -> None:
-        """End every deployment that runs; nothing of them is left behind."""
-        await asyncio.gather(*(self._backend.cancel(name) for name, task in self._tasks.items() if not task.done()))
+    async def cancel(self, names: Sequence[str], within_s: float) -> dict[str, str]:
+        """End these deployments, also those that only a life before this one had begun.
+
+        What creates them ends first: else something would be created after it was deleted.
+
+        Returns why, by name, of each that may be left.
+        """
+        until = asyncio.get_running_loop().time() + within_s
+        if carrying := [task for task in self._tasks.values() if not task.done()]:
+            for task in carrying:
+                task.cancel()
+            await asyncio.wait(carrying, timeout=within_s / 2)
+        ends = await asyncio.gather(*(self._end(name, until) for name in names), return_exceptions=True)
+        left: dict[str, str] = {}
+        for name, end in zip(names, ends, strict=True):
+            if isinstance(end, TimeoutError):
+                left[name] = f"it could not be ended within {within_s:.0f} s"
+            elif isinstance(end, BaseException):
+                left[name] = str(end) or type(end).__name__
+            elif name in self._tasks and not self._tasks[name].done():
+                left[name] = "it is still being created"
+        return left
+
+    async def _end(self, name: str, until: float) -> None:
+        """End a deployment, and once more: what was asked for by a process that died may be there a moment later."""
+        async with asyncio.timeout_at(until):
+            await self._backend.cancel(name)
+            await asyncio.sleep(SETTLE_S)
+            await self._backend.cancel(name)
 
     def _stop(self, deployment_id: str, keys: frozenset[AttemptKey]) -> None:
         """Tell the backend what is not to begin; once for the same keys, and again after it failed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,19 +38,19 @@ class Recorder:
         deployment: Deployment,
         attempt: Attempt,
         event: PointDone | PointFailed,
-        charged_from: datetime | None = None,
+        begin_of: Callable[[datetime], datetime] = lambda ended_at: ended_at,
     ) -> dict[str, Any]:
         """Return the row of an attempt that ended, its evidence written; nonsense of a backend is a failed attempt.
 
-        charged_from: since when the GPUs were held for it alone; an attempt begins with its start-up, or where the one
-            before it ended, so that GPU-hours add up.
+        begin_of: when an attempt that ended at a time began, if it is charged all that its GPUs were held for and that
+            is in no row: its start-up, the time since the one before it ended, and what a pod held that was evicted.
         """
         try:
-            return self._row(deployment, attempt, event, charged_from)
+            return self._row(deployment, attempt, event, begin_of)
         except (ValueError, TypeError, AttributeError) as error:
             log.debug("%s told %r", self.backend, event, exc_info=True)
             said = f"what the backend told of this point makes no sense: {error}"
-            return self._row(deployment, attempt, failed(attempt.key, "backend_error", said), charged_from)
+            return self._row(deployment, attempt, failed(attempt.key, "backend_error", said), begin_of)
 
     def skipped(self, attempt: Attempt, kind: str, why: str) -> dict[str, Any]:
         """Return the row of what was not attempted, and why."""
@@ -73,7 +74,11 @@ class Recorder:
         return {} if price is None else {"price_usd_per_gpu_hour": price}
 
     def _row(
-        self, deployment: Deployment, attempt: Attempt, event: PointDone | PointFailed, charged_from: datetime | None
+        self,
+        deployment: Deployment,
+        attempt: Attempt,
+        event: PointDone | PointFailed,
+        begin_of: Callable[[datetime], datetime],
     ) -> dict[str, Any]:
         raw = event.report if isinstance(event, PointDone) else None
         if isinstance(event, PointFailed):
@@ -102,7 +107,7 @@ class Recorder:
             outcome=outcome,
             source=self.source,
             backend=self.backend,
-            started_at=min(event.started_at, charged_from) if charged_from is not None else event.started_at,
+            started_at=min(event.started_at, begin_of(event.ended_at)),
             ended_at=event.ended_at,
             environment={**self._price, **event.environment},
             config_hash=self.config_hash,

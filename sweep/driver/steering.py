@@ -46,12 +46,17 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """A deployment that is live: what it has not told of yet, and since when its GPUs are charged to nobody."""
+    """A deployment that is live: what it has not told of yet, and what of its GPUs is charged to nobody.
+
+    since: since when it holds them; None while it waits for them.
+    held: how long it held them before that: it was evicted.
+    """
 
     deployment_id: str
     attempts: Sequence[tuple[str, int, int]]
     gpus_held: int
     since: datetime | None
+    held: timedelta = timedelta(0)
     over: bool = False
 
 
@@ -156,8 +161,8 @@ class Steering:
         spent = gpu_hours_of(record for record in self.records if record.source == self.source)
         now = self.clock()
         for holding in live:
-            if holding.since is not None:
-                spent += holding.gpus_held * max(0.0, (now - holding.since).total_seconds()) / 3600
+            holds = timedelta(0) if holding.since is None else max(timedelta(0), now - holding.since)
+            spent += holding.gpus_held * (holding.held + holds).total_seconds() / 3600
         reached = self.rules.limits.reached(gpu_hours=spent, now=now, failed=self._failed_for_good())
         return reached or self._canary_failed()
 

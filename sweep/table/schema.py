@@ -141,7 +141,12 @@ def _identity() -> Iterator[Column]:
         ("status", Type.STRING, "how the attempt ended: " + ", ".join(Status)),
         ("source", Type.STRING, "where the numbers come from: " + " or ".join(Source)),
         ("backend", Type.STRING, "what ran it: simulated, local, gke; import where a person did"),
-        ("started_at", Type.TIME, "begin of the attempt; the first of a deployment begins when it got its GPUs"),
+        (
+            "started_at",
+            Type.TIME,
+            "begin of the attempt; the first of a deployment begins when it got its GPUs, and the first after an"
+            " eviction by so much earlier as the evicted pod had held them for no row",
+        ),
         ("ended_at", Type.TIME, "end of the attempt; both are null where nobody knows, in imported rows"),
     ):
         yield Column(name, kind, "", meaning, Group.IDENTITY)

@@ -55,7 +55,8 @@ class Standin:
     `lose_at` (nobody sees it any more),
     `fail_at` (in the way of `kind`, on `node`), `kill_at` (its own process, each time), `kill_once_at`, `block_at`
     (never answers again), `lock_at` (tells what cannot be sent to another process), and `nonsense_at` (tells
-    NONSENSE[nonsense]). With a `marker`, `fail_at` and `kill_once_at` do so only while that file does not exist.
+    NONSENSE[nonsense]). With a `marker`, `fail_at` and `kill_once_at` do so only while that file does not exist. To
+    cancel fails while the file `endless` does not exist. `told` are events that it tells first, in place of its own.
     """
 
     source: ClassVar[Source] = Source.MEASURED
@@ -69,7 +70,8 @@ class Standin:
         self.stopped: dict[str, Collection[AttemptKey]] = {}
 
     async def deploy(self, deployment: Deployment) -> AsyncIterator[Event]:
-        yield Started(node="standin")
+        for event in self.config.get("told", [Started(node="standin")]):
+            yield event
         for attempt in deployment.attempts:
             await asyncio.sleep(float(self.config.get("seconds", 0)))
             if self.cancelled:
@@ -142,4 +144,6 @@ class Standin:
         self.stopped[deployment_id] = keys
 
     async def cancel(self, deployment_id: str) -> None:
+        if "endless" in self.config and self._first(self.config["endless"]):
+            raise RuntimeError("you may not delete it")
         self.cancelled = True

@@ -138,6 +138,11 @@ def released_at(pod: Object | None) -> datetime | None:
     return _time(ended.get("finishedAt"))
 
 
+def is_over(pod: Object) -> bool:
+    """Say whether a pod has ended, and has given its node's GPUs back."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
 def image_digest(pod: Object) -> str | None:
     """Return the digest of the image that ran."""
     return str(_container(pod).get("imageID") or "").rpartition("@")[2] or None
@@ -193,7 +198,7 @@ def _of_pod(pod: Object | None) -> dict[str, Any]:
         "node": pod.get("spec", {}).get("nodeName") or None,
         "pod": pod["metadata"]["name"],
         "readable": bool(state.get("running") or (ended and ended.get("startedAt"))),
-        "over": pod.get("status", {}).get("phase") in ("Succeeded", "Failed"),
+        "over": is_over(pod),
         "exit_code": ended.get("exitCode") if ended else None,
     }
 

@@ -22,6 +22,7 @@ from sweep.backends import (
     PointDone,
     PointFailed,
     PointStarted,
+    Released,
     Stage,
     Started,
     Waiting,
@@ -71,7 +72,9 @@ class Course:
         self._start_up: dict[str, float] = {}
         self._about: dict[str, Any] = {}
         self._told: Waiting | None = None
-        self._node: str | None = None
+        self._pod: str | None = None
+        self._holds = False
+        self._released: datetime | None = None
         self._stopped: frozenset[AttemptKey] = frozenset()
         self._said: tuple[frozenset[AttemptKey], str | None] | None = None
         self._passed_over: set[AttemptKey] = set()
@@ -107,7 +110,7 @@ class Course:
                 raise self._sight.broken
             standing = await self._stands()
             await self._look_at_pod(standing)
-            for event in [*self._begun(standing), *self._heard(), *self._tell(standing)]:
+            for event in [*self._heard(), *self._held(standing), *self._tell(standing)]:
                 yield event
             if standing.ended or (standing.over and not self._left):
                 break
@@ -147,6 +150,7 @@ class Course:
             await creating
         finally:
             creating.cancel()
+            await asyncio.wait([creating])
 
     # --------------------------------------------------------------------------------------------------------- follow
 
@@ -184,10 +188,19 @@ class Course:
         first, *_ = [*attempts_of(job or {"metadata": {}}), None]
         return first is None or first in self._left
 
-    def _begun(self, standing: Standing) -> Iterator[Event]:
-        if standing.readable and standing.node and standing.node != self._node:
-            self._node = standing.node
-            yield Started(node=standing.node, at=conditions.held_since(self._sight.seen.pod(self._job)))
+    def _held(self, standing: Standing) -> Iterator[Event]:
+        """Tell that a pod has begun, and that it has given its GPUs back though the Job has not ended."""
+        seen = self._sight.seen
+        is_new = standing.readable and standing.pod != self._pod
+        if self._holds and (is_new or not standing.ended):
+            pod = seen.pods.get(self._job, {}).get(str(self._pod))
+            if is_new or pod is None or conditions.is_over(pod):
+                self._holds = False
+                self._released = conditions.released_at(pod or seen.lost.get(self._job)) or datetime.now(UTC)
+                yield Released(at=self._released)
+        if is_new and standing.node:
+            self._pod, self._holds, self._released, self._current = standing.pod, True, None, None
+            yield Started(node=standing.node, at=conditions.held_since(seen.pod(self._job)))
 
     def _heard(self) -> Iterator[Event]:
         """Tell what the log has said since the last call."""
@@ -355,7 +368,8 @@ class Course:
                 yield event
         if standing.ended and not self._deleted and conditions.lives_on(self._sight.seen.jobs.get(self._job)):
             await self._delete()  # Kueue leaves it suspended for ever, and no TTL begins
-        at = conditions.released_at(self._sight.seen.pod(self._job) or self._sight.seen.lost.get(self._job))
+        last = self._sight.seen.pod(self._job) or self._sight.seen.lost.get(self._job)
+        at = self._released or conditions.released_at(last)
         lines = [] if self._log is None else list(self._log.last)
         found = failure.classify(lines, exit_code=standing.exit_code, state=standing.message)
         if self._left and standing.exit_code == 0:  # a pod that ended well has published all that it began
@@ -369,7 +383,7 @@ class Course:
                 kind=found.kind,
                 message=found.message,
                 started_at=begun,
-                ended_at=max(begun, datetime.now(UTC)),
+                ended_at=max(begun, at or datetime.now(UTC)),
                 exit_code=standing.exit_code,
                 environment={**self._start_up, **self._about},
                 log_tail="\n".join(lines),
