@@ -204,7 +204,7 @@ def test_a_ray_that_never_starts_is_told_and_leaves_nothing(tmp_path: Path) -> N
     program = """
 import os, pathlib, signal, sys, threading, time
 from sweep.driver import session
-from sweep.errors import Interrupted, UsageError
+from sweep.errors import UsageError
 session.START_S, session.CLOSE_S = 6.0, 1.0
 start = session.RayStart()
 start.begin(None)
