@@ -133,7 +133,7 @@ wait_for_gpus() { # a dead process can keep its memory for seconds. What was in 
                 return 0
             fi
         fi
-        if ((SECONDS >= until)); then break; fi
+        if ((SECONDS > until)); then break; fi # whole seconds: not before the time is over
         sleep 1
     done
     if [ -n "$stopped" ]; then return 0; fi
