@@ -81,14 +81,14 @@ def test_a_preempted_job_goes_back_to_the_queue_and_measures_once(
     cluster: Cluster, namespace: str, queue: Queue
 ) -> None:
     name = queue(4)
-    deployments, config = with_objects(planned(2), namespace, run="3s", queue=name)
+    deployments, config = with_objects(planned(2), namespace, run="8s", queue=name)
     above, _ = with_objects(planned(1, sweep_id="22222222"), namespace, queue=name, queuePriorityClass="very-high")
 
     def preempt() -> None:
         for text in above[0].objects:
             cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=text)
 
-    with Logs(cluster, namespace, [*deployments, *above], each_s=0.7):
+    with Logs(cluster, namespace, [*deployments, *above], each_s=1.5):  # the second point comes after the eviction
         (events,) = follow(deployments, config, at_first_point=preempt)
     assert [event.key for event in of(PointDone, events)] == [attempt.key for attempt in deployments[0].attempts]
     assert events[-1] == Ended()
