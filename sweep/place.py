@@ -50,7 +50,8 @@ def settle(cfg: SweepConfig, results: Results) -> None:
                 f"Jobs of {cfg.name} were made in {kept}, and whether some are left cannot be seen: {error}; go on"
                 f" there, or if that cluster is gone delete {results.place_file}"
             ) from error
-        if left := [live for live in jobs if not (live.over and results.measured().issuperset(live.attempts))]:
+        collected = results.measured()
+        if left := [live for live in jobs if not (live.over and collected.issuperset(live.attempts))]:
             raise UsageError(f"{len(left)} Jobs of {cfg.name} are in {kept}, and {_go_on_there(kept)}")
     if here is not None and here != kept:
         results.keep_place(asdict(here))
