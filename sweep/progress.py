@@ -11,6 +11,11 @@ from typing import IO, Any, Self
 
 PLAIN_EVERY_S = 2.0
 """Elsewhere than in a terminal: at most one line in this time, and one at the end."""
+FEW_ROWS = 3
+"""Rows of each deployment, on average, before a rate and the time that is left are shown."""
+SLOWEST_PER_SECOND = 0.1
+"""A smaller rate is shown per hour."""
+MEASURING = "measuring"
 BAR_CELLS = 20
 LONGEST_REASON = 100
 
@@ -34,10 +39,11 @@ class Progress:
         self._stages: dict[str, tuple[str, str]] = {}
         self._stream = stream or sys.stderr
         self._live: Any = None
-        self._began = self._told = clock()
+        self._told = clock()
+        self._first_at: float | None = None
 
     def __enter__(self) -> Self:
-        self._began = self._told = self.clock()
+        self._told = self.clock()
         if self._stream.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -61,6 +67,8 @@ class Progress:
         """Count one row of the table."""
         self.done += 1
         self.phase = ""
+        if self._first_at is None:
+            self._first_at = self.clock()
         if row["status"] != "ok":
             self.bad += 1
         elif row["output_tput_per_gpu"] is not None and (
@@ -99,14 +107,26 @@ class Progress:
         parts += _stages(self._stages.values())
         if self.bad:
             parts.append(f"{self.bad:,} without a number")
-        seconds = self.clock() - self._began
-        if self.done and seconds > 0:
-            parts.append(f"{self.done / seconds:,.1f}/s")
+        if (rate := self._rate()) is not None:
+            parts.append(f"{rate:,.1f}/s" if rate >= SLOWEST_PER_SECOND else f"{rate * 3600:,.1f}/h")
             if self.done < self.total:
-                parts.append(f"{duration((self.total - self.done) * seconds / self.done)} to go")
+                parts.append(f"{duration((self.total - self.done) / rate)} to go")
         if self.best is not None:
             parts.append(f"best {self.best['output_tput_per_gpu']:,.0f} tok/s/GPU at {where(self.best)}")
         return ", ".join(parts)
+
+    def _rate(self) -> float | None:
+        """Return the rows per second since the first one, None as long as they say little of the rest.
+
+        The time up to the first row is the start of Ray, a queue or the load of a model, and no measure of what a
+        row takes. Deployments that run side by side end their first points together, so each of them must have had
+        time for more.
+        """
+        measuring = sum(stage == MEASURING for stage, _ in self._stages.values())
+        if self._first_at is None or self.done <= FEW_ROWS * max(1, measuring):
+            return None
+        seconds = self.clock() - self._first_at
+        return (self.done - 1) / seconds if seconds > 0 else None
 
     def _renderable(self) -> Any:
         from rich.text import Text
@@ -128,7 +148,7 @@ def _stages(stages: Iterable[tuple[str, str]]) -> list[str]:
     lines = []
     for stage, messages in told.items():
         (most, _), *_ = messages.most_common(1)
-        said = f" ({most[:LONGEST_REASON]})" if most and stage != "measuring" else ""
+        said = f" ({most[:LONGEST_REASON]})" if most and stage != MEASURING else ""
         lines.append(f"{messages.total()} {stage}{said}")
     return lines
 

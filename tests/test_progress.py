@@ -50,15 +50,32 @@ def test_plain_lines_are_few_and_the_last_one_tells_all() -> None:
     )
 
 
-def test_the_rest_is_estimated_from_what_is_done() -> None:
+def test_the_rest_is_estimated_from_what_came_after_the_first_row() -> None:
     clock = Clock()
     progress = Progress(name="grid", total=10, source="measured", stream=io.StringIO(), clock=clock)
     progress.phase = "starting Ray"
     assert progress.line() == "grid: 0/10 (measured), starting Ray"
+    clock.now += 3600  # a queue, an image, a model: no measure of what a row takes
+    for _ in range(3):
+        progress.row(row(tput=None))
+        assert progress.line() == f"grid: {progress.done}/10 (measured)"
+        clock.now += 600
+    progress.row(row(tput=None))
+    assert progress.line() == "grid: 4/10 (measured), 6.0/h, 60 min to go"
+
+
+def test_deployments_that_end_their_first_points_together_give_no_estimate_yet() -> None:
+    clock = Clock()
+    progress = Progress(name="grid", total=100, source="measured", stream=io.StringIO(), clock=clock)
+    for number in range(10):
+        progress.stage(f"d{number}", "measuring", "")
+    for number in range(30):
+        clock.now += 600 if number % 10 == 0 else 0.1
+        progress.row(row(tput=None))
+        assert "to go" not in progress.line()
     clock.now += 600
-    progress.row(row())
-    assert "90 min to go" in progress.line()
-    assert "starting" not in progress.line()
+    progress.row(row(tput=None))
+    assert "69 min to go" in progress.line()  # 30 rows in 1,802.6 s, 69 are left
 
 
 def test_unusual_things_are_told_at_once() -> None:
