@@ -28,6 +28,9 @@ PINNING_GROUPS = ("workload", "bench")
 """Groups whose files set settings: choosing one on the command line pins these."""
 TAKE_A_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
 """Hydra's options that are followed by a value."""
+MAY_TAKE_A_VALUE = ("--info", "-i")
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""What Hydra's --info is followed by; alone it is `all`."""
 FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.", "backend.values.", "backend.values=")
 """Sections with free keys: Hydra wants `++` before a new key there, people should not have to know."""
 
@@ -112,11 +115,11 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
         composed.append((cfg, copy.deepcopy(HydraConfig.get())))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's exceptions reach us as they are, instead of exit 1 with a trace
-    before, sys.argv = sys.argv, ["python -m sweep", *_spell(arguments)]
+    before, sys.argv = sys.argv, ["sweep", *_spell(arguments)]
     try:
         collect()
         plain = [_plain(cfg, told) for cfg, told in composed]
-    except UsageError:
+    except (UsageError, BrokenPipeError):  # the latter: `--help | head`
         raise
     except Exception as error:
         raise UsageError(_translate(error)) from error
@@ -143,12 +146,15 @@ def _spell(arguments: Sequence[str]) -> list[str]:
     """
     options: list[str] = []
     overrides: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument.startswith("-"):
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument in MAY_TAKE_A_VALUE:
+            options.append(f"--info={rest.pop(0) if rest and rest[0] in INFO else INFO[0]}")
+        elif argument.startswith("-"):
             options.append(argument)
-            if argument in TAKE_A_VALUE:
-                options += [value for value in [next(rest, None)] if value is not None]
+            if argument in TAKE_A_VALUE and rest:
+                options.append(rest.pop(0))
         else:
             overrides.append(argument)
     spelled = []
