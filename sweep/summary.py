@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections import Counter
@@ -139,11 +140,10 @@ def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: P
         print("\n".join(without_a_number(mine)), end="\n" if (mine["status"] != "ok").any() else "")
 
 
-def nothing_to_do(plan: Plan) -> str:
-    """Return why a run has nothing to do, and how to have more."""
-    outlook = plan.outlook
-    told = f"all {len(plan.points):,} points have their row; nothing to do"
-    return f"{told}. {hint}" if (hint := redo_hint(outlook)) else told
+def nothing_to_do(plan: Plan, folder: Path) -> str:
+    """Return why a run has nothing to do, how to have more, and what shows the rows."""
+    reasons = [f"all {len(plan.points):,} points have their row; nothing to do", redo_hint(plan.outlook)]
+    return ". ".join([*filter(None, reasons), f"To see them: python -m sweep show {shlex.quote(str(folder))}"])
 
 
 def redo_hint(outlook: Outlook) -> str:

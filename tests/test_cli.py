@@ -94,6 +94,27 @@ def test_cfg_prints_the_composed_configuration() -> None:
     assert done.returncode == 0 and "name: smoke" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [("--version",), ("plan", "--version")])
+def test_version_is_ours(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).stdout == f"sweep {sweep.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("+experiment=smoke", "--info", "defaults"),
+        ("--info", "defaults", "+experiment=smoke"),
+        ("+experiment=smoke", "--info"),
+        ("--info=defaults", "+experiment=smoke"),
+        ("+experiment=smoke", "-i", "isl=64"),
+    ],
+)
+def test_info_may_stand_anywhere(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Defaults List" in done.stdout and "experiment/smoke" in done.stdout
+
+
 def test_plan_explains_and_touches_nothing(tmp_path: Path) -> None:
     done = run("plan", "+experiment=ds_r1_grid", f"results_dir={tmp_path}/none", "run.nodes=1")
     assert done.returncode == 0, done.stderr
@@ -200,7 +221,9 @@ def test_the_same_command_again_does_nothing(smoke: tuple[Path, subprocess.Compl
     before = sorted(folder.glob("table/*"))
     done = run(SMOKE, f"results_dir={folder.parent}")
     assert done.returncode == 0
-    assert "all 4 points have their row; nothing to do" in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "all 4 points have their row; nothing to do" in line and f"python -m sweep show {smoke[0]}" in line
+    assert done.stdout == ""
     assert sorted(folder.glob("table/*")) == before
 
 
@@ -267,7 +290,7 @@ def test_what_failed_when_it_was_measured_again_keeps_its_number_and_is_told(tmp
     results.append([before | {"attempt": 2, "status": "failed", "failure_kind": "unknown"}])
     done = run(*mine)
     assert done.returncode == 3 and "1 are given up (1 unknown): run.redo=failed measures them again" in done.stderr
-    assert "4 ok" in done.stdout and set(sweep.load(tmp_path / "smoke")["attempt"]) == {1}
+    assert set(sweep.load(tmp_path / "smoke")["attempt"]) == {1}
 
 
 def test_repeats_that_are_asked_for_no_more_do_not_matter_to_the_exit_code(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def run(arguments: list[str]) -> int:
         print(f"{cfg.name}: {left}", file=sys.stderr)
         return Exit.OK
     frame = results.load()
-    summary.print_result(frame, to_do.plan, results.folder)
+    if to_do.plan.deployments:  # otherwise one line has told that there was nothing to do
+        summary.print_result(frame, to_do.plan, results.folder)
     if to_do.plan.attempts and (hint := summary.redo_hint(to_do.steering.outlook())):
         print(f"{cfg.name}: {hint}", file=sys.stderr)
     if not to_do.steering.has_done_all and (limit := to_do.steering.stopped()) is not None:
@@ -101,7 +102,7 @@ def _carry(cfg: SweepConfig, to_do: todo.ToDo, results: Results, ray: RayStart) 
         results.append([recorder.skipped(*skip) for skip in to_do.steering.step(()).skip])
         if to_do.steering.has_done_all:
             results.end_redo()
-        print(f"{cfg.name}: {summary.nothing_to_do(to_do.plan)}", file=sys.stderr)
+        print(f"{cfg.name}: {summary.nothing_to_do(to_do.plan, results.folder)}", file=sys.stderr)
         return ""
     deployments, submitted = list(to_do.plan.deployments), 0
     new = deployments[to_do.plan.adopted :]
