@@ -60,34 +60,51 @@ def tracked() -> list[Path]:
 # ------------------------------------------------------------------------------------------------------------ the lock
 
 
-def locked() -> dict[str, list[str]]:
-    """Name -> versions in requirements.lock (more than one where they depend on the Python)."""
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+"""What running needs, and what tests and checks need beyond it."""
+
+
+def locked(*files: str) -> dict[str, list[str]]:
+    """Name -> versions in the locks (more than one where they depend on the Python)."""
     found: dict[str, list[str]] = {}
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE):
-        found.setdefault(name.lower(), []).append(version)
+    for file in files:
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE):
+            found.setdefault(name.lower(), []).append(version)
     return found
 
 
-def test_every_locked_version_has_hashes() -> None:
-    for entry in re.split(r"^(?=\S)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE):
+@pytest.mark.parametrize("file", LOCKS)
+def test_every_locked_version_has_hashes(file: str) -> None:
+    for entry in re.split(r"^(?=\S)", (ROOT / file).read_text(), flags=re.MULTILINE):
         if entry.strip() and not entry.startswith("#"):
             assert "--hash=sha256:" in entry, entry.splitlines()[0]
 
 
-def test_the_lock_names_no_index() -> None:
-    assert not re.search(r"://|--(extra-)?index-url|--find-links", (ROOT / "requirements.lock").read_text())
+@pytest.mark.parametrize("file", LOCKS)
+def test_the_lock_names_no_index(file: str) -> None:
+    assert not re.search(r"://|--(extra-)?index-url|--find-links", (ROOT / file).read_text())
 
 
-def test_the_lock_covers_what_pyproject_asks_for() -> None:
+def test_the_locks_cover_what_pyproject_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    for extra in project["project"]["optional-dependencies"].values():
-        asked += extra
-    have = locked()
-    for requirement in map(Requirement, asked):
-        versions = have.get(requirement.name.lower().replace("_", "-"), [])
-        assert versions, f"{requirement.name} is not locked: make lock"
-        assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}: make lock"
+    running = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["predict"]]
+    for asked, file in ((running, LOCKS[0]), (project["dependency-groups"]["dev"], LOCKS[1])):
+        have = locked(file)
+        for requirement in map(Requirement, asked):
+            versions = have.get(requirement.name.lower().replace("_", "-"), [])
+            assert versions, f"{requirement.name} is not in {file}: make lock"
+            assert all(requirement.specifier.contains(version) for version in versions), f"{requirement}: make lock"
+
+
+def test_the_locks_agree() -> None:
+    running, developing = locked(LOCKS[0]), locked(LOCKS[1])
+    assert {name: running[name] for name in running.keys() & developing.keys()} == {
+        name: developing[name] for name in running.keys() & developing.keys()
+    }
+
+
+def test_running_needs_no_tool_of_developers() -> None:
+    assert not locked(LOCKS[0]).keys() & {"pytest", "mypy", "ruff", "playwright", "duckdb", "ipykernel"}
 
 
 # ---------------------------------------------------------------------------------------------------------- the files

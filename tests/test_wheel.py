@@ -1,4 +1,4 @@
-"""The wheel: what pip installs works away from a checkout."""
+"""What is installed works from any folder: the wheel that pip installs, and the checkout after `make setup`."""
 
 from __future__ import annotations
 
@@ -85,3 +85,75 @@ def test_a_whole_sweep_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "results" / "smoke" / "raw").glob("*/*/report.json"))) == 4
     run(installed / "python", "-m", "sweep", "html", "results/smoke", cwd=tmp_path)
     assert "vegaEmbed" in (tmp_path / "results" / "smoke" / "index.html").read_text()
+
+
+# ---------------------------------------------------------------------------------------------------------- a checkout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone called `sweep`, as the README has it, after `make setup`; what is installed comes from here by a .pth."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    home = tmp_path_factory.mktemp("clones") / "sweep"
+    shutil.copytree(ROOT, home, ignore=shutil.ignore_patterns(*LEFT_OUT, "tests", "docs"))
+    (home / "requirements.lock").write_text("")
+    printed = run(make, "setup", cwd=home)
+    assert "MB" in printed  # what it is going to fetch
+    (packages,) = (home / ".venv" / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return home
+
+
+@pytest.mark.parametrize("folder", ["..", ".", "examples"])
+def test_a_checkout_is_imported_and_run_from_any_folder(checkout: Path, folder: str) -> None:
+    programs, cwd = checkout / ".venv" / "bin", checkout / folder
+    code = "import sweep; print(sweep.load.__module__, sweep.__file__)"
+    module, file = run(programs / "python", "-c", code, cwd=cwd).split()
+    assert module == "sweep.table.reading" and Path(file).is_relative_to(checkout)
+    assert run(programs / "sweep", "--version", cwd=cwd) == run(
+        programs / "python", "-m", "sweep", "--version", cwd=cwd
+    )
+    swept = ("plan", "-m", "+experiment=smoke", "concurrency=1,2,4")  # needs Hydra's plugin
+    assert "6 points" in run(programs / "sweep", *swept, cwd=cwd)
+
+
+def test_a_script_beside_the_clone_imports_it(checkout: Path) -> None:
+    script = checkout.parent / "mine.py"  # Python takes the clone there for a namespace package, if nothing else is one
+    script.write_text("import sweep\nprint(sweep.load)\n")
+    assert "function load" in run(checkout / ".venv" / "bin" / "python", script, cwd=checkout.parent)
+
+
+COMPLETE = """
+eval "$(sweep -sc install=bash)"
+COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1))
+hydra_bash_completion
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("sweep pl", ["plan"]),
+        ("sweep plan +experiment=s", ["+experiment=smoke"]),
+        ("sweep model=qwen3-32", ["model=qwen3-32b"]),
+        ("sweep run backend=", ["backend=gke", "backend=simulated"]),
+        ("sweep show res", []),  # paths are bash's own
+    ],
+)
+def test_bash_completes_commands_groups_and_settings(checkout: Path, line: str, completed: list[str]) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not installed")
+    path = f"{checkout / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [bash, "-c", COMPLETE, "bash", line],
+        cwd=checkout,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(filter(None, done.stdout.split("\n"))) == completed
