@@ -9,11 +9,11 @@ of a part, compact), each with a fault. After each fault the next command line f
 it; the last one is let alone. Then the model judges.
 
 **What must hold** (model.py): each (point, repeat) has exactly one ok row, or a last row with a reason that a fault of
-this seed explains; no attempt has two rows; no two deployments hold one point at a time, and what a pod told is not
-measured again; what a reader has read once stays, and no reader ever fails (one reads all the while, and after each
-kill); each command ends, with a true exit code and no stack trace; and nothing is left: no process, temporary folder,
-lock, half-written file, no Job that runs on or has no TTL, nothing at all after gc, while what belongs to others is
-untouched.
+this seed explains; each ok row has the numbers of an undisturbed measurement (numbers.py); no attempt has two rows; no
+two deployments hold one point at a time, and what a pod told is not measured again; what a reader has read once stays,
+and no reader ever fails (one reads all the while, and after each kill); each command ends, with a true exit code and no
+stack trace; and nothing is left: no process, temporary folder, lock, half-written file, no Job that runs on or has no
+TTL, nothing at all after gc, while what belongs to others is untouched.
 
 **Where a driver is killed** (instants.py): before each open for writing, write, sync, rename, mkdir, remove, lock below
 the results folder, and before each question to an actor, which is the ack of what it told before. A dry pass tells

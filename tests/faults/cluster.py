@@ -20,11 +20,11 @@ import yaml
 
 from sweep.table import Source
 from tests.cluster.kit.cluster import Cluster
-from tests.faults import watch
+from tests.faults import numbers, watch
 from tests.faults.cluster_schedule import ClusterSchedule
 from tests.faults.commands import LOOK_S, Running
 from tests.faults.gate import Gate
-from tests.faults.model import Expected, Finding, Kind, judge_measured, judge_rows
+from tests.faults.model import Expected, Finding, Kind, judge_measured, judge_numbers, judge_rows
 from tests.faults.pods import Job, Pods, bystander
 from tests.faults.schedule import OPTIONS, Action, Command, Fault, Round
 from tests.faults.trial import END_S, Outcome, Trial
@@ -105,6 +105,8 @@ class OnCluster(Trial):
             times = (1 + self.redone.least, 1 + self.redone.most)
             self.findings += judge_rows(Expected(points=points, times=times), rows)
             self.findings += judge_measured(pods.published, frozenset(pods.lost), most=times[1])
+            right = numbers.undisturbed(attempts, Source.MEASURED)
+            self.findings += judge_numbers(right, numbers.measured(self.results))
             self.findings += watch.missing_evidence(self.results, rows, Source.MEASURED)
             self.findings += watch.leftover_files(self.results)
             self.findings += self._unfinished(pods)

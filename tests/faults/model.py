@@ -3,7 +3,8 @@
 1. No row is lost: each (point, repeat) has an ok row, or a last row that says why not; what was once read stays.
 2. No row is doubled: no attempt has two rows, no (point, repeat) two ok rows, and no two deployments hold one at once.
 3. Nothing is left: no process, temporary folder, lock, half-written file, and no object on a cluster beyond its TTL.
-4. Nothing else is wrong: every reader can read at any moment, every command ends, in time, with an exit code that is
+4. No number is another: each ok row has the numbers of an undisturbed measurement.
+5. Nothing else is wrong: every reader can read at any moment, every command ends, in time, with an exit code that is
    true, and what belongs to others is untouched.
 
 Pure: what was seen comes in as values, what is wrong goes out as findings.
@@ -16,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 PointRepeat = tuple[str, int]
 """(point_id, repeat): what is to have exactly one number."""
@@ -127,6 +129,31 @@ def judge_rows(expected: Expected, rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _said(row: Row) -> str:
     return f"{row.status} ({row.failure_kind}: {row.failure_message})"
+
+
+Numbers = Mapping[str, Any]
+"""What a row says by column: settings, what the report states, metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """An ok row with its numbers."""
+
+    name: str
+    point_id: str
+    numbers: Numbers
+
+
+def judge_numbers(undisturbed: Mapping[str, Numbers], rows: Iterable[Measured]) -> Iterator[Finding]:
+    """Hold the numbers of ok rows against those that an undisturbed measurement of the same point gives."""
+    for row in rows:
+        right = undisturbed.get(row.point_id)
+        if right is None:
+            continue  # `judge_rows` knows that it was not asked for
+        for column in sorted(right.keys() | row.numbers.keys()):
+            if row.numbers.get(column) != right.get(column):
+                is_not = f"{column} is {row.numbers.get(column)}, undisturbed {right.get(column)}"
+                yield Finding(kind=Kind.WRONG, message=f"{row.name}: {is_not}")
 
 
 def judge_reading(before: frozenset[Row], now: Sequence[Row]) -> Iterator[Finding]:

@@ -50,6 +50,19 @@ def no_memory() -> None:
     Results.history = lambda self: []  # type: ignore[method-assign]
 
 
+def other_numbers() -> None:
+    """Let what goes on after a kill write the throughput per GPU of another layout."""
+    from sweep.table.store import Results
+
+    append = Results.append
+
+    def wrong(self: Results, rows: Sequence[Mapping[str, Any]]) -> Path | None:
+        again = any(self.table_dir.glob("part-*"))
+        return append(self, [{**row, "output_tput_per_gpu": 1.0} if again else row for row in rows])
+
+    Results.append = wrong  # type: ignore[method-assign]
+
+
 def no_adoption() -> None:
     """Look away from what exists on the cluster, and put it on other Jobs."""
     from sweep import cluster

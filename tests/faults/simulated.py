@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.table import Source
-from tests.faults import watch
+from tests.faults import numbers, watch
 from tests.faults.backend import FAILING_KIND, read_spans
 from tests.faults.commands import LOOK_S, Running, kill
 from tests.faults.disk import Disk
-from tests.faults.model import Expected, judge_holders, judge_rows
+from tests.faults.model import Expected, judge_holders, judge_numbers, judge_rows
 from tests.faults.schedule import OPTIONS, Command, Fault, Round, Schedule
 from tests.faults.trial import Outcome, Trial
 
@@ -51,6 +51,7 @@ class Simulated(Trial):
             self.findings += judge_rows(self._expected(), rows)
             self.findings += judge_holders(read_spans(self.spans))
             source = Source.SIMULATED if self.schedule.predicted else Source.MEASURED
+            self.findings += judge_numbers(numbers.undisturbed(self.attempts(), source), numbers.measured(self.results))
             self.findings += watch.missing_evidence(self.results, rows, source)
             self.findings += watch.leftover_files(self.results)
         self.findings += watch.soon(self._processes, RAY_GRACE_S if self.schedule.own_ray else watch.GRACE_S)

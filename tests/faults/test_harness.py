@@ -70,6 +70,7 @@ def test_nothing_is_found_in_the_program(carry_out: Callable[..., Outcome]) -> N
         (sabotage.no_lock, (RIVALS,), Kind.DOUBLED),
         (sabotage.no_memory, (BEFORE_RENAME, Round()), Kind.DOUBLED),
         (sabotage.no_cleaning, (BEFORE_RENAME,), Kind.LEFT),
+        (sabotage.other_numbers, (TORN,), Kind.WRONG),
     ],
 )
 def test_what_is_made_wrong_is_found(

@@ -12,11 +12,13 @@ from tests.faults.model import (
     Expected,
     Finding,
     Kind,
+    Measured,
     Row,
     Span,
     judge_ending,
     judge_holders,
     judge_measured,
+    judge_numbers,
     judge_reading,
     judge_rows,
 )
@@ -66,6 +68,22 @@ def kinds(findings: list[Finding]) -> list[Kind]:
 )
 def test_rows_are_held_against_what_is_expected(expected: Expected, rows: list[Row], found: list[Kind]) -> None:
     assert kinds(list(judge_rows(expected, rows))) == found
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [
+        ({"tput": 2.0, "ttft": None}, []),
+        ({"tput": 2.1, "ttft": None}, [Kind.WRONG]),
+        ({"tput": None, "ttft": None}, [Kind.WRONG]),
+        ({"tput": 2.0}, []),
+        ({"ttft": 1.0}, [Kind.WRONG, Kind.WRONG]),
+    ],
+)
+def test_numbers_are_those_of_an_undisturbed_measurement(numbers: dict[str, float | None], found: list[Kind]) -> None:
+    undisturbed = {"a": {"tput": 2.0, "ttft": None}}
+    assert kinds(list(judge_numbers(undisturbed, [Measured(name="a", point_id="a", numbers=numbers)]))) == found
+    assert kinds(list(judge_numbers(undisturbed, [Measured(name="b", point_id="b", numbers=numbers)]))) == []
 
 
 def test_what_was_read_once_stays() -> None:
