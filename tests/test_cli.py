@@ -18,6 +18,7 @@ import pytest
 
 import sweep
 from sweep.table import Results
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "+experiment=smoke"
@@ -31,7 +32,7 @@ def environment(**changed: str) -> dict[str, str]:
 
 def run(*arguments: str, cwd: Path = ROOT, **changed: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweep", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment(**changed), capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment(**changed), capture_output=True, text=True, timeout=HANG_S)
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -43,7 +44,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def wait_for_rows(folder: Path, rows: int, process: subprocess.Popen[str]) -> int:
     """Return the number of rows as soon as there are at least `rows`."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_S
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         count = (
@@ -401,7 +402,7 @@ def test_a_cluster_that_exists_is_joined_and_left_running(tmp_path: Path) -> Non
         [*command, f"--temp-dir={folder}"], env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANG_S
         while not _listens(port):
             assert time.monotonic() < deadline and head.poll() is None
             time.sleep(0.1)
@@ -439,7 +440,7 @@ def test_two_runs_of_one_sweep_the_second_stops(tmp_path: Path, slow: tuple[str,
     status = run("status", *slow)
     assert f"pid {first.pid}" in status.stdout
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=HANG_S)
     assert first.returncode == 130
     assert "the same command" in err and "Traceback" not in err
     assert 0 < len(sweep.load(folder)) < 132

@@ -20,6 +20,7 @@ from sweep.cli import run_command
 from sweep.comparison_summary import comparison_as_data
 from sweep.summary import cell
 from sweep.table import Results, arrow_schema
+from tests.patience import HANG_S
 from tests.standins import sweeps
 
 TRUTH = sweeps.points(shapes=1)
@@ -193,7 +194,7 @@ def test_a_reader_that_goes_away_opens_no_gate(tables: dict[str, str]) -> None:
         command = [sys.executable, "-m", "sweep", "compare", tables["a"], tables[other], "--fail-on", "regression"]
         read, write = os.pipe()
         os.close(read)
-        ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
+        ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=HANG_S)
         os.close(write)
         assert (ended.returncode, ended.stderr) == (code, b"")
 

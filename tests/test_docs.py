@@ -28,6 +28,7 @@ from sweep.figures import pictures
 from sweep.point import KvCacheDtype
 from sweep.table import Results
 from tests.browser.tables import measured, points, simulated
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -89,7 +90,7 @@ def told(home: Path) -> list[Told]:
         elif block.info == "bash":
             command = ["bash", "-euo", "pipefail", "-c", block.text]
             done = subprocess.run(
-                command, cwd=home, env=environment(), capture_output=True, text=True, timeout=300, check=False
+                command, cwd=home, env=environment(), capture_output=True, text=True, timeout=HANG_S, check=False
             )
             assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
             ran.append(Told(block, done.stdout + done.stderr, ()))
@@ -207,7 +208,7 @@ def test_the_notebook_runs_from_rows_to_a_decision(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "examples")}}
+        notebook, timeout=HANG_S, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "examples")}}
     )
     client.execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -29,11 +29,11 @@ from sweep.limits import Budget, Limits
 from sweep.matrix import Expansion, expand
 from sweep.retry import Retry
 from sweep.table import Results, Source
+from tests.patience import HANG_S
 from tests.standins import NONSENSE
 from tests.test_matrix import CHECKED, LLAMA
 
 STANDIN = "tests.standins:Standin"
-HANG_S = 300
 
 
 class Silent:
@@ -227,7 +227,7 @@ except UsageError as error:
 start.close()
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False)
     assert "Ray did not start within 6 s" in done.stdout, done.stderr
     pid_of = re.compile(rb"/sweep-ray-(\d+)-")
     left = set()

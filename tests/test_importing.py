@@ -16,6 +16,7 @@ import pytest
 
 from sweep.cli import run_command
 from sweep.table import COLUMNS, Results, load
+from tests.patience import HANG_S
 
 DATA = Path(__file__).parent / "data"
 REPORTS, FAILURES = DATA / "reports", DATA / "failures"
@@ -462,5 +463,5 @@ def test_the_command_starts_neither_ray_nor_hydra(tmp_path: Path) -> None:
         f"run_command(['import', '--json', {str(STREAMING)!r}]);"
         "print([name for name in ('ray', 'hydra', 'pandas', 'pyarrow') if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S)
     assert done.stderr.splitlines()[-1] == "[]"

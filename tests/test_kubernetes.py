@@ -29,6 +29,7 @@ from sweep.config import GkeBackend
 from sweep.driver.pool import Pool
 from sweep.errors import ClusterError, UsageError
 from sweep.matrix import expand
+from tests.patience import HANG_S
 from tests.test_matrix import CHECKED, LLAMA
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -356,7 +357,7 @@ def command(folder: Path) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"KUBECONFIG": str(folder / "kubeconfig")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         check=False,
     )
 

@@ -28,13 +28,13 @@ from sweep.matrix import expand
 from sweep.point import SETTINGS
 from sweep.report import parse_report
 from sweep.table import ENVIRONMENT
+from tests.patience import HANG_S
 from tests.test_matrix import CHECKED, LLAMA
 
 ROOT = Path(__file__).parent.parent
 STANDIN = Path(__file__).parent / "standins" / "trtllm_bench.py"
 TEXT = "kv_cache_config: {enable_block_reuse: false, free_gpu_memory_fraction: 0.9}\n"
 MARK = "SWEEP_RESULT "
-DEADLINE_S = 120
 
 COMMIT = "3f1c0a7b" * 5
 HF = f"""#!/bin/bash
@@ -141,7 +141,7 @@ class Pod:
             env=self.environment(**environment),
             capture_output=True,
             text=True,
-            timeout=DEADLINE_S,
+            timeout=HANG_S,
             check=False,
             cwd=self.folder,
         )
@@ -167,7 +167,7 @@ def deployment(concurrency: Iterable[int] = (1, 4), **changed: Any) -> plan.Depl
 
 
 def until(probe: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE_S
+    end = time.monotonic() + HANG_S
     while not probe():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -176,7 +176,7 @@ def until(probe: Callable[[], object]) -> None:
 def terminated(begun: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]], str]:
     """Send SIGTERM, and return what `run` does."""
     begun.send_signal(signal.SIGTERM)
-    out, said = begun.communicate(timeout=DEADLINE_S)
+    out, said = begun.communicate(timeout=HANG_S)
     return begun.returncode, results_in(out), said
 
 
@@ -502,7 +502,7 @@ def test_an_nvidia_smi_that_hangs_is_not_waited_for(pod: Pod) -> None:
     pod.program("nvidia-smi", "#!/bin/bash\nexec sleep 600\n")
     ask = f"import sys; sys.path.insert(0, {str(pod.files)!r}); import publish; publish.ANSWER_S = 0.2; publish.main()"
     done = subprocess.run(
-        [sys.executable, "-c", ask, "query"], env=pod.environment(), capture_output=True, text=True, timeout=DEADLINE_S
+        [sys.executable, "-c", ask, "query"], env=pod.environment(), capture_output=True, text=True, timeout=HANG_S
     )
     assert (done.returncode, done.stdout.startswith("timestamp,")) == (0, True), done.stderr
 
@@ -634,7 +634,7 @@ def test_what_is_published_needs_no_package(tmp_path: Path) -> None:
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import publish"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_S,
         env={"PATH": os.environ["PATH"]},
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ from sweep.cli import run_command
 from sweep.cli.pages import follow
 from sweep.table import Results
 from tests.browser.tables import measured, simulated
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,7 +32,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     command = [sys.executable, "-m", "sweep", *arguments]
     environment = clean | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=HANG_S)
 
 
 def test_html_writes_one_file_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

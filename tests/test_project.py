@@ -15,6 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from sweep.point import Precision
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((ROOT / "conf" / "model").glob("*.yaml"))
@@ -52,7 +53,7 @@ def tracked() -> list[Path]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=HANG_S,
     )
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
@@ -177,7 +178,7 @@ def test_without_a_fitting_python_setup_says_so(tmp_path: Path) -> None:
     for program in programs.iterdir():
         program.chmod(0o755)
     done = subprocess.run(
-        [make, "setup"], cwd=tmp_path, env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60
+        [make, "setup"], cwd=tmp_path, env={"PATH": str(programs)}, capture_output=True, text=True, timeout=HANG_S
     )
     assert done.returncode == 2
     assert done.stderr.startswith("sweep needs Python 3.11, 3.12 or 3.13")
@@ -193,7 +194,7 @@ def test_setup_does_not_empty_what_a_link_leads_to(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "kept").touch()
     (tmp_path / ".venv").symlink_to("theirs")
-    done = subprocess.run([make, "setup"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([make, "setup"], cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2 and ".venv is a link to theirs" in done.stderr
     assert (tmp_path / "theirs" / "kept").exists()
 

@@ -39,6 +39,7 @@ from sweep.table import (
     readme,
 )
 from sweep.table.schema import ENVIRONMENT, Group
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parent.parent
 REPORTS = Path(__file__).parent / "data" / "reports"
@@ -134,7 +135,7 @@ def test_results_readme_is_the_one_that_the_schema_makes() -> None:
 
 def test_importing_the_table_loads_neither_pandas_nor_arrow() -> None:
     code = "import sys, sweep.table; print([name for name in ('pandas', 'pyarrow', 'numpy') if name in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT, timeout=60) == "[]\n"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT, timeout=HANG_S) == "[]\n"
 
 
 # --------------------------------------------------------------------------------------------------------------- rows

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANG_S
+
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = (".*", "results", "build", "dist", "*.egg-info", "__pycache__")
 """What is not of the source: everything hidden (.git, .venv, caches), what is built and what was measured."""
@@ -22,7 +24,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     """Return stdout; no environment of ours may make up for what the wheel lacks."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env=clean, capture_output=True, text=True, timeout=300
+        [str(word) for word in command], cwd=cwd, env=clean, capture_output=True, text=True, timeout=HANG_S
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -11,6 +11,7 @@ import sweep
 from sweep import composition, matrix, plan, predict
 from sweep.plan import Deployment
 from sweep.table import Results
+from tests.patience import HANG_S
 
 BEGUN: list[subprocess.Popen[str]] = []
 """What was begun and may still run."""
@@ -39,7 +40,7 @@ class Line:
     def run(self, *words: str, expect: int = 0) -> tuple[str, str]:
         """Return stdout and stderr."""
         process = self.begin(*words)
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == expect, out + err
         return out, err
 

@@ -19,6 +19,7 @@ import pytest
 
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.node import Node, lacking
+from tests.patience import HANG_S
 from tests.test_launcher import NVIDIA_SMI, STANDIN
 
 collect_ignore = ["kit"]
@@ -47,7 +48,7 @@ def missing(what: str) -> None:
 def binaries() -> Path:
     """The folder of the control plane's programs and helm."""
     said = os.environ.get("CONTROL_PLANE_BIN")
-    folder = Path(said or subprocess.check_output([KIT / "build.sh", "--where"], text=True, timeout=60).strip())
+    folder = Path(said or subprocess.check_output([KIT / "build.sh", "--where"], text=True, timeout=HANG_S).strip())
     absent = [program for program in PROGRAMS if not (folder / program).exists()]
     if absent:
         missing(f"{', '.join(absent)} not in {folder}: make cluster-test builds them (Go, 7 minutes)")
@@ -64,7 +65,7 @@ def helm(binaries: Path) -> Run:
 
     def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [binaries / "helm", *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+            [binaries / "helm", *map(str, arguments)], capture_output=True, text=True, timeout=HANG_S, check=False
         )
         assert done.returncode == 0 or not check, done.stderr
         return done

@@ -15,11 +15,11 @@ from sweep.backends import Event, PointStarted
 from sweep.backends.gke import Gke
 from sweep.config import GkeBackend
 from sweep.matrix import expand
+from tests.patience import HANG_S
 from tests.test_matrix import CHECKED, LLAMA
 
 TEXT = "kv_cache_config: {enable_block_reuse: false, free_gpu_memory_fraction: 0.9}\n"
 SWEEP = "0a1b2c3d"
-DEADLINE_S = 120
 
 
 def planned(points: int, nodes: int = 1, sweep_id: str = SWEEP) -> list[plan.Deployment]:
@@ -77,7 +77,7 @@ def follow(
     async def all_of_them() -> list[list[Event]]:
         backend = Gke(config)
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(HANG_S):
                 told = await asyncio.gather(*(one(backend, deployment) for deployment in deployments))
                 await asyncio.gather(*acting)
                 assert acting or at_first_point is None

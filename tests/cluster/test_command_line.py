@@ -17,6 +17,7 @@ from sweep.plan import Deployment, job_name
 from tests.cluster.commands import BEGUN, Line
 from tests.cluster.fakes import Logs, objects
 from tests.cluster.kit.cluster import Cluster
+from tests.patience import HANG_S
 
 TOKEN = "admin-token"
 
@@ -77,7 +78,7 @@ def test_what_a_killed_driver_left_is_taken_over_and_measured_once(
 
         cluster.wait("both measure", seen)
         first.send_signal(signal.SIGKILL)
-        first.communicate(timeout=30)
+        first.communicate(timeout=HANG_S)
         line.run()
     expect_each_point_once(line, deployments)
     assert sorted(job["metadata"]["name"] for job in objects(cluster, namespace, "jobs")) == sorted(
@@ -92,7 +93,7 @@ def test_what_ended_while_no_driver_lived_is_collected(cluster: Cluster, namespa
         first = line.begin("run")
         cluster.wait("it runs", began(cluster, namespace, 1))
         first.send_signal(signal.SIGKILL)
-        first.communicate(timeout=30)
+        first.communicate(timeout=HANG_S)
         cluster.wait("it ends", lambda: objects(cluster, namespace, "jobs")[0]["status"].get("succeeded") == 1)
         out, _ = line.run("status", expect=3)
         assert "ended" in out and "collected by the same command" in out
@@ -112,7 +113,7 @@ def test_an_interrupt_keeps_the_jobs_or_deletes_them_as_asked(
         process = line.begin("run")
         cluster.wait("both run", began(cluster, namespace, 2))
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert ("2 deployments go on" if left else "2 deployments were deleted") in err
     cluster.wait("what is left", lambda: len(objects(cluster, namespace, "jobs")) == left)
@@ -125,7 +126,7 @@ def test_gc_deletes_what_is_of_this_sweep_and_nothing_else(cluster: Cluster, nam
             process = line.begin("run")
             cluster.wait("it runs", began(cluster, namespace, 1 + (line is other)))
             process.send_signal(signal.SIGKILL)
-            process.communicate(timeout=30)
+            process.communicate(timeout=HANG_S)
         out, err = mine.run("gc")
     (deleted,) = (job_name(deployment.deployment_id) for deployment in mine.deployments())
     (kept,) = (job_name(deployment.deployment_id) for deployment in other.deployments())

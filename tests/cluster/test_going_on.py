@@ -22,6 +22,7 @@ from sweep.simulate import simulate
 from tests.cluster.commands import BEGUN, Line
 from tests.cluster.fakes import ROOT, Fault, Logs, objects
 from tests.cluster.kit.cluster import Cluster
+from tests.patience import HANG_S
 from tests.standins import Linear
 
 QUICK = ("run.retry.backoff_s=1",)
@@ -107,7 +108,7 @@ def on(volume: Path) -> tuple[str, ...]:
 def predict(folder: Path) -> None:
     """Run the same sweep on predictions, into the same table."""
     command = [sys.executable, "-m", "sweep", "+experiment=smoke", f"results_dir={folder / 'results'}"]
-    subprocess.run(command, check=True, capture_output=True, timeout=150)
+    subprocess.run(command, check=True, capture_output=True, timeout=HANG_S)
 
 
 def both_ended(cluster: Cluster, namespace: str) -> bool:
@@ -202,7 +203,7 @@ def publish_all(volume: Path, deployments: list[Deployment]) -> None:
             command += ["--point", attempt.point_id, "--attempt", f"{attempt.repeat}-{attempt.number}"]
             command += ["--exit-code", "0", "--outcome", "ended", "--into", str(volume / deployment.sweep_id)]
             path = os.pathsep.join((str(ROOT / "launchers"), str(ROOT / "sweep")))
-            subprocess.run(command, env=environ | {"PYTHONPATH": path}, check=True, timeout=60, capture_output=True)
+            subprocess.run(command, env=environ | {"PYTHONPATH": path}, check=True, timeout=HANG_S, capture_output=True)
 
 
 PAST = "run.deadline=2026-01-01T00:00:00+00:00"
@@ -210,7 +211,7 @@ PAST = "run.deadline=2026-01-01T00:00:00+00:00"
 
 def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=HANG_S)
 
 
 def killed_once(cluster: Cluster, line: Line, what: str, holds: Callable[[], bool]) -> None:
@@ -277,7 +278,7 @@ def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(
         cluster.wait("its pod is told", is_told)
         _, err = narrow.run("gc", expect=2)  # the driver would make it again
         assert "is being written by pid" in err
-        _, err = process.communicate(timeout=150)
+        _, err = process.communicate(timeout=HANG_S)
         assert process.returncode == 0, err
     rows = {row["point_id"]: row["status"] for row in narrow.rows()}
     assert wanted <= set(rows) and set(rows.values()) == {"ok"}

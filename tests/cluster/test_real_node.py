@@ -25,10 +25,10 @@ from sweep.failure import classify
 from tests.cluster.conftest import IMAGE
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.kit.node import NAME, Node
+from tests.patience import HANG_S
 from tests.test_launcher import HOSTILE, MARK
 
 ROOT = Path(__file__).parent.parent.parent
-COMMAND_S = 120
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
@@ -82,7 +82,7 @@ class Site:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=COMMAND_S,
+            timeout=HANG_S,
             check=False,
         )
 
@@ -175,7 +175,7 @@ def test_smoke_is_measured_from_weights_in_a_folder_to_rows_and_only_once(site: 
         assert (published / "done.json").exists()
 
     command = [sys.executable, "-m", "sweep", "import", "--json", "-"]
-    by_hand = subprocess.run(command, input=said, capture_output=True, text=True, timeout=COMMAND_S, check=True)
+    by_hand = subprocess.run(command, input=said, capture_output=True, text=True, timeout=HANG_S, check=True)
     imported = [json.loads(line) for line in by_hand.stdout.splitlines()]
     assert sorted(row["output_tput_tps"] for row in imported) == sorted(rows["output_tput_tps"])
 
@@ -268,7 +268,7 @@ def test_a_pod_that_must_go_publishes_what_is_done_and_the_same_command_measures
             site.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
         else:
             site.kubectl("delete", "pod", name, "--wait=false")
-        said, _ = begun.communicate(timeout=COMMAND_S)
+        said, _ = begun.communicate(timeout=HANG_S)
     finally:
         begun.kill()
         begun.wait()
@@ -302,7 +302,7 @@ def test_a_pod_over_its_deadline_publishes_and_keeps_its_log_and_its_job_fails(s
         (made,) = site.list("jobs")
         return next((c for c in made["status"].get("conditions", ()) if c["type"] == "Failed"), None)
 
-    wait("the Job has failed", failed, COMMAND_S)
+    wait("the Job has failed", failed, HANG_S)
     assert failed()["reason"] == "BackoffLimitExceeded"
     (pod,) = site.list("pods")
     assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "DeadlineExceeded")

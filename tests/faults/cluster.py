@@ -27,7 +27,8 @@ from tests.faults.gate import Gate
 from tests.faults.model import Expected, Finding, Kind, judge_measured, judge_numbers, judge_rows
 from tests.faults.pods import Job, Pods, bystander
 from tests.faults.schedule import OPTIONS, Action, Command, Fault, Round
-from tests.faults.trial import END_S, Outcome, Trial
+from tests.faults.trial import Outcome, Trial
+from tests.patience import HANG_S
 
 KIT = Path(__file__).parent.parent / "cluster" / "kit"
 RUN_S = 3
@@ -221,8 +222,8 @@ class OnCluster(Trial):
 
     def _expire(self, running: Running, pods: Pods) -> tuple[int, ...]:
         """Delete all Jobs once they have ended, as their TTL would."""
-        running.wait(END_S)
-        deadline = time.monotonic() + END_S
+        running.wait(HANG_S)
+        deadline = time.monotonic() + HANG_S
         while any(not job.over for job in pods.jobs()) and time.monotonic() < deadline:
             time.sleep(20 * LOOK_S)
         there = pods.jobs()

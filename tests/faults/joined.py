@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import HANG_S
+
 ROOT = Path(__file__).parent.parent.parent
-START_S = 90.0
 
 
 def _free_port() -> int:
@@ -48,7 +49,7 @@ def ray_head(folder: Path) -> Iterator[str]:
     with log.open("wb") as out:
         head = subprocess.Popen([*command, f"--temp-dir={folder / 'ray'}"], stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + HANG_S
         while not _listens(port):
             if head.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"Ray does not start: {log.read_text()[-2000:]}")

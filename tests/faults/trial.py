@@ -18,9 +18,8 @@ from tests.faults.child import Order
 from tests.faults.commands import LOOK_S, Nursery, Running
 from tests.faults.model import Finding, Kind, judge_ending
 from tests.faults.schedule import Command, Fault, Round
+from tests.patience import HANG_S
 
-END_S = 300.0
-"""A command that has not ended after so long hangs."""
 MARK = "SWEEP_FAULTS_SEED"
 DONE = (0, 3)
 """Exit codes of a run that came to its end."""
@@ -165,7 +164,7 @@ class Trial(ABC):
         while first.code() is None and len(first.instants) < HOLDING:
             time.sleep(LOOK_S)
         second = self.begin(round.rival, Round())
-        code = second.wait(END_S)
+        code = second.wait(HANG_S)
         if code == 2 or round.rival is Command.STATUS:
             self.faults += 1
             told = second.out if round.rival is Command.STATUS else second.err
@@ -188,7 +187,7 @@ class Trial(ABC):
         codes: allowed beside those of a run that came to its end, and 2 only if it says one of the words.
         failing: points fail by themselves.
         """
-        code = running.wait(END_S)
+        code = running.wait(HANG_S)
         if code is None:
             running.send(signal.SIGABRT)  # it says in its .err file where it hangs
             running.wait(10)
