@@ -17,11 +17,6 @@ locked() { # file, command...: only one pod of a node prepares a thing. The lock
     "$@"
 }
 
-redacted() { # no token in the container's log
-    local line
-    while IFS= read -r line || [ -n "$line" ]; do printf '%s\n' "${line//"${HF_TOKEN:-no token}"/***}"; done
-}
-
 gb_there() { # folder
     local kib
     read -r kib _ < <(du -sk "$1" 2>/dev/null)
@@ -48,8 +43,7 @@ fetch_weights() { # folder; a second call goes on where the first was cut
     if ! command -v hf >/dev/null; then download=(huggingface-cli download); fi
     while sleep "$progress_s"; do say "downloading $model: $(gb_there "$1") of ${weights_gb:-unknown} GB"; done &
     ticker=$!
-    HF_HUB_DISABLE_PROGRESS_BARS=1 "${download[@]}" "$model" ${revision:+--revision "$revision"} --local-dir "$1" 2>&1 |
-        redacted || code=$?
+    HF_HUB_DISABLE_PROGRESS_BARS=1 "${download[@]}" "$model" ${revision:+--revision "$revision"} --local-dir "$1" || code=$?
     kill "$ticker"
     if ((code != 0)); then return "$code"; fi
     printf '%s@%s' "$model" "$revision" >"$1/.complete"

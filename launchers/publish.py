@@ -5,7 +5,8 @@ Runs in the pod beside trtllm-bench.sh, on Python 3.11 and later with the standa
 beside it. The line is at most 12 KiB, because longer ones are split by container runtimes; what does not fit is the
 beginning of the log. done.json is written last and lists every file with its size and hash: without it there is no
 result, so that a pod that is evicted while it copies leaves none. An attempt that was interrupted gets none either: a
-pod that begins anew measures it. The line is printed whatever becomes of the files. The token never leaves the pod.
+pod that begins anew measures it. The line is printed whatever becomes of the files. Secrets never leave the pod:
+`Redactor` takes them out of the files, of the line, and (`publish.py redact`) of all that the launcher prints.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -39,6 +42,13 @@ FIELDS = (
 """What is asked of nvidia-smi, as far as this driver knows it."""
 CUDA = Path("/usr/local/cuda")
 COPIED = ("report.json", "requests.json", "env.json", "log.txt", "gpu.csv")
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Variables that hold a secret wherever they come from; SWEEP_SECRETS names those that the chart takes from Secrets."""
+LEAST_SECRET = 8
+"""Characters. What is shorter stays: it may be a user's name, a number or `true`, and so be in every report. GitLab
+masks nothing shorter either."""
+LONGEST_HELD_BYTES, OVERLAP_BYTES = 2**20, 2**16
+"""A line that is longer than the first is passed on in pieces, less its last bytes: a secret may begin there."""
 
 
 def query_fields() -> str:
@@ -92,7 +102,9 @@ def publish(
         into: the sweep's folder on the results volume.
         facts: what else env.json is to say.
     """
-    _redact(folder / "log.txt")
+    redactor = Redactor(os.environ)
+    for name in COPIED:
+        redactor.file(folder / name)
     ended = datetime.now(UTC)
     started = _began(folder) or ended
     report = _report(folder / "report.json")
@@ -110,6 +122,7 @@ def publish(
     environment = _environment(folder, report, started, ended, download_s) | {k: v for k, v in facts.items() if v}
     try:
         (folder / "env.json").write_text(json.dumps(environment | {"attempt": about}, indent=1))
+        redactor.file(folder / "env.json")
         if into is not None and outcome != "interrupted":
             commit(folder, into / point / attempt)
     except OSError as error:
@@ -120,13 +133,15 @@ def publish(
 
 def line(about: dict[str, Any], report: dict[str, Any] | None, environment: dict[str, Any], tail: str) -> str:
     """Return the SWEEP_RESULT line; of the log's tail as much as fits, and a report that is too long is left out."""
+    redactor = Redactor(os.environ)
+    tail = redactor.text(tail.encode()).decode("utf-8", "replace")  # before a cut hides half of a secret
     result = about | {"report": report, "environment": environment, "log_tail": ""}
     if _size(result) > LONGEST_LINE_BYTES:
         result |= {"report": None, "report_too_long": True}
     room = LONGEST_LINE_BYTES - _size(result)
     while tail and _size({"": tail}) - 6 > room:
         tail = tail[max(1, len(tail) // 10) :]
-    return MARK + _compact(result | {"log_tail": tail})
+    return MARK + redactor.json(_compact(result | {"log_tail": tail}).encode()).decode()
 
 
 def again(folder: Path) -> str:
@@ -214,11 +229,111 @@ def commit(folder: Path, final: Path) -> None:
     os.replace(temporary, final / "done.json")
 
 
-def _redact(log: Path) -> None:
-    """Take the token out of the log, should anything have printed it."""
-    token = os.environ.get("HF_TOKEN")
-    if token and log.exists() and token.encode() in (said := log.read_bytes()):
-        log.write_bytes(said.replace(token.encode(), b"***"))
+class Redactor:
+    """Replaces secrets by ***, as they are and as URLs, JSON and Python's repr write them.
+
+    A value counts without the white space around it: a Secret that was made from a file ends with a line break. Of one
+    of several lines, as a key in PEM, each line counts for itself too.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        names = [*SECRETS, *environment.get("SWEEP_SECRETS", "").split()]
+        secrets = {secret for name in names for secret in _parts(environment.get(name, ""))}
+        self._patterns = [re.compile(b"".join(map(_any_form, _UNITS.findall(secret)))) for secret in sorted(secrets)]
+
+    def text(self, text: bytes) -> bytes:
+        """Return a text without the secrets."""
+        kept, at = [], 0
+        for begin, end in self._spans(text):
+            kept.append(text[at:begin])
+            at = end
+        return b"***".join([*kept, text[at:]])
+
+    def json(self, text: bytes) -> bytes:
+        """Return JSON without the secrets: it stays JSON, and all but the strings that held one stays byte for byte."""
+        if not self._spans(text):
+            return text
+        try:
+            json.loads(text)
+        except (ValueError, RecursionError):
+            return self.text(text)
+        return _STRING.sub(self._string, text)
+
+    def file(self, path: Path) -> None:
+        """Take the secrets out of a file, if it is there. Its time stays: a report's tells when it was written."""
+        try:
+            text, was = path.read_bytes(), path.stat()
+        except OSError:
+            return
+        clean = self.json(text) if path.suffix == ".json" else self.text(text)
+        if clean != text:
+            path.write_bytes(clean)
+            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+    def stream(self, source: int) -> None:
+        """Pass on what comes from a file descriptor to standard output, whole lines as soon as they are there."""
+        held = b""
+        while chunk := os.read(source, 2**16):
+            held += chunk
+            cut = held.rfind(b"\n") + 1
+            if not cut and len(held) > LONGEST_HELD_BYTES:
+                least = len(held) - OVERLAP_BYTES
+                cut = max([least, *(end for begin, end in self._spans(held) if begin < least)])
+            self._pass_on(held[:cut])
+            held = held[cut:]
+        self._pass_on(held)
+
+    def _pass_on(self, text: bytes) -> None:
+        """Print lines: together, because a secret may have several, but for those of results, which are JSON."""
+        mark = MARK.encode()
+        parts = text.splitlines(keepends=True) if mark in text else [text]
+        for part in parts:
+            is_result = part.startswith(mark)
+            sys.stdout.buffer.write(mark + self.json(part.removeprefix(mark)) if is_result else self.text(part))
+        sys.stdout.buffer.flush()
+
+    def _string(self, literal: re.Match[bytes]) -> bytes:
+        text = json.loads(literal[0]).encode("utf-8", "surrogatepass")
+        clean = self.text(text)
+        return literal[0] if clean == text else json.dumps(clean.decode("utf-8", "surrogatepass")).encode()
+
+    def _spans(self, text: bytes) -> list[tuple[int, int]]:
+        """Return where secrets stand, those that overlap as one."""
+        spans: list[tuple[int, int]] = []
+        for begin, end in sorted(match.span() for pattern in self._patterns for match in pattern.finditer(text)):
+            if spans and begin < spans[-1][1]:
+                spans[-1] = spans[-1][0], max(end, spans[-1][1])
+            else:
+                spans.append((begin, end))
+        return spans
+
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+"""A string of valid JSON."""
+_UNITS = re.compile(r"\s+|\\+|.", re.DOTALL)
+"""What other forms of a text write otherwise: runs of white space or of backslashes, and single characters."""
+
+
+def _parts(value: str) -> set[str]:
+    """Return what is secret of a variable: its value and the lines of it, as far as they are long enough."""
+    whole = value.strip().strip("\ufeff").strip()
+    lines = (line.strip() for line in re.split(r"[\r\n]+|\\n", whole))  # a key within JSON has its line ends escaped
+    return {part for part in (whole, *lines) if len(part) >= LEAST_SECRET}
+
+
+def _any_form(unit: str) -> bytes:
+    """Return the pattern of a unit as it is, percent-encoded, or with escapes: of repr, JSON, or JSON within JSON."""
+    if unit.isspace():  # a shell that splits words makes one blank of a line end
+        return rb"(?:[\s+]|\\+(?:[nrt]|u00[0-9a-fA-F]{2})|%(?:0[9aAdD]|20))+"
+    if unit.startswith("\\"):
+        return rb"(?:\\|%5[cC]|u005[cC])+"
+    if unit.isascii() and (unit.isalnum() or unit in "-_.~"):
+        return re.escape(unit.encode())
+    raw = os.fsencode(unit)
+    percent = "".join(f"%{byte:02x}" for byte in raw)
+    codes = struct.iter_unpack(">H", unit.encode("utf-16-be", "surrogatepass"))
+    escaped = "".join(rf"\\+u{code:04x}" for (code,) in codes)
+    return rb"\\*(?:(?i:%b|%b)|%b)" % (percent.encode(), escaped.encode(), re.escape(raw))
 
 
 def _report(path: Path) -> dict[str, Any] | None:
@@ -267,6 +382,7 @@ def main() -> None:
     commands.add_parser("query", help="print the fields for nvidia-smi --query-gpu")
     volume = commands.add_parser("probe", help="fail unless the results volume can be written")
     volume.add_argument("folder", type=Path)
+    commands.add_parser("redact", help="pass on standard input without the secrets of this environment")
     former = commands.add_parser("again", help="print the line of an attempt that was published")
     former.add_argument("folder", type=Path)
     attempt = commands.add_parser("attempt", help="publish an attempt that has ended")
@@ -283,6 +399,8 @@ def main() -> None:
         print(query_fields())
     elif said.command == "probe":
         probe(said.folder)
+    elif said.command == "redact":
+        Redactor(os.environ).stream(sys.stdin.fileno())
     elif said.command == "again":
         print(again(said.folder), flush=True)
     else:

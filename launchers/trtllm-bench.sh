@@ -6,6 +6,7 @@
 # with 3. SIGTERM ends the running point, publishes it as interrupted and ends with 143. What a results volume holds
 # already is not measured again; what stop.txt lists when its turn comes is not begun.
 # Weights that take too long end it with 124; whatever else goes wrong, publishing too, ends it with that exit code.
+# All that it and its processes print goes through `publish.py redact`, which takes out the secrets of its environment.
 set -euo pipefail
 
 files=${SWEEP_FILES:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)}
@@ -19,9 +20,31 @@ kill_wait_s=${SWEEP_KILL_WAIT_S:-30}    # between SIGTERM and SIGKILL
 dataset_s=${SWEEP_DATASET_S:-600}       # a dataset may take
 progress_s=${SWEEP_PROGRESS_S:-60}      # between two words on a download
 probe_s=600                             # trtllm-bench may take to say what it can
+print_s=30                              # what was printed may take to be passed on at the end
 
 step=begin running='' mark='' cut='' sampler='' stopped='' sick='' baseline_mib=0 begun='' gpu_fields='' download_us=0
 facts=() # for env.json
+
+# ------------------------------------------------------------------------------------------------------------ printing
+
+redact() { # reads on when a signal comes for all: the last words are printed after it
+    trap '' TERM INT
+    exec python3 "$files/publish.py" redact
+}
+if ! command -v python3 >/dev/null; then
+    echo "python3 is not in this image: is it TensorRT-LLM's?" >&2
+    exit 1
+fi
+exec > >(redact)
+redacting=$!
+exec 2> >(redact >&2)
+redacting+=" $!"
+end_of_print() { # with the first process of a pod all end at once, also what has not passed on everything
+    local until=$((SECONDS + print_s))
+    exec >&- 2>&-
+    # shellcheck disable=SC2086 # two words
+    while kill -0 $redacting && ((SECONDS <= until)); do sleep 0.05; done
+}
 
 say() { printf '%(%FT%TZ)T %s\n' -1 "$*" >&2; }
 tell() { printf 'SWEEP_STEP %s\n' "$*"; } # what runs now, for who follows the log
@@ -35,6 +58,7 @@ on_exit() {
     if [ -n "$running" ]; then end_run; fi
     if [ -n "$sampler" ]; then kill "$sampler" 2>/dev/null || true; fi
     if ((code != 0)) && [ "$step" != ended ]; then say "the launcher ended in step '$step' with exit code $code"; fi
+    end_of_print
 }
 trap stop TERM INT
 trap on_exit EXIT

@@ -191,6 +191,20 @@ def test_volumes_are_what_was_given(render: Any) -> None:
     assert {"name": "cache", "emptyDir": {}} in job["spec"]["template"]["spec"]["volumes"]
 
 
+def test_the_pod_knows_the_names_of_what_comes_from_secrets(render: Any) -> None:
+    env = [
+        {"name": "NGC_API_KEY", "valueFrom": {"secretKeyRef": {"name": "ngc", "key": "key"}}},
+        {"name": "PLAIN", "value": "x"},
+        {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "ngc", "key": "password", "optional": True}}},
+    ]
+    (job,) = by_kind(render(ONE | {"env": env}))["Job"]
+    given = job["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert given[-1] == {"name": "SWEEP_SECRETS", "value": "NGC_API_KEY PASSWORD"}
+    assert given[-5:-1] == env
+    assert "additional properties" in render(ONE | {"env": [{"name": "X", "secretKeyRef": {}}]}, fails=True).lower()
+
+
 @pytest.mark.parametrize("volume", ["weights", "results"])
 @pytest.mark.parametrize(("claims", "annotated"), [(True, True), (False, False)])
 def test_a_claim_that_is_a_gcsfuse_volume_is_mounted_as_gke_wants_it(

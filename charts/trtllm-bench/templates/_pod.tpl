@@ -48,6 +48,17 @@ trtllm-bench.sweep/attempts: {{ join " " . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* Names of the variables that come from Secrets: the launcher takes their values out of all that leaves the pod. */}}
+{{- define "trtllm-bench.secretNames" -}}
+{{- $names := list }}
+{{- range . }}
+{{- if hasKey (.valueFrom | default dict) "secretKeyRef" }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- join " " $names }}
+{{- end }}
+
 {{- define "trtllm-bench.podSpec" -}}
 {{- $values := .root.Values -}}
 restartPolicy: Never
@@ -126,6 +137,10 @@ containers:
       {{- end }}
       {{- with $values.env }}
       {{- toYaml . | nindent 6 }}
+      {{- end }}
+      {{- with include "trtllm-bench.secretNames" $values.env }}
+      - name: SWEEP_SECRETS
+        value: {{ . | quote }}
       {{- end }}
     resources:
       limits:
