@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import threading
 import time
 import warnings
@@ -15,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sweep.driver import rayfolder
 from sweep.errors import UsageError
 
 TURN_S = 0.25
@@ -89,13 +88,13 @@ class RayStart:
 
                 ray.init(address=address, runtime_env={"py_modules": [sweep]}, **quiet)
                 return
-            self._folder = _own_folder()
+            self._folder = rayfolder.make()
             ray.init(
                 address="local",
                 include_dashboard=False,
                 num_cpus=os.cpu_count() or 1,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(self._folder),
+                _temp_dir=str(self._folder / rayfolder.OF_RAY),
                 **quiet,
             )
         except BaseException as error:
@@ -132,10 +131,10 @@ class RayStart:
 
             ray.shutdown()
         elif self._folder is not None:
-            _kill(self._folder)
+            rayfolder.kill(self._folder)
         self._over.set()
         if self._folder is not None:
-            _remove(self._folder)
+            rayfolder.remove(self._folder)
             self._folder = None
 
 
@@ -154,38 +153,3 @@ def _hush() -> None:
 
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = lambda *_, **__: None
-
-
-PREFIX = "sweep-ray-"
-LONGEST_BASE = 16
-"""Characters: a socket's path has 107 bytes, and Ray puts up to 91 behind the base."""
-
-
-def _own_folder() -> Path:
-    """Make a folder that is short (socket paths have 107 bytes) and carries our process id; clear those of the dead."""
-    base = Path(tempfile.gettempdir())
-    if len(str(base)) > LONGEST_BASE:
-        base = Path("/tmp")
-    for old in base.glob(f"{PREFIX}*"):
-        pid = old.name.removeprefix(PREFIX).split("-")[0]
-        with contextlib.suppress(OSError):
-            if pid.isdecimal() and not Path(f"/proc/{pid}").exists() and old.stat().st_uid == os.getuid():
-                _remove(old)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))
-
-
-def _kill(folder: Path) -> None:
-    """Kill the processes of a Ray that never was ready; its folder stands in their command lines."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if f"{folder}/".encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
-                os.kill(int(path.parent.name), signal.SIGKILL)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder that dying processes may still write into."""
-    for _ in range(20):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
-        time.sleep(0.1)
