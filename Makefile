@@ -82,9 +82,10 @@ check: dev   ## lint, format, types, direction of imports, shell files
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/shellcheck $(SHELL_FILES)
 
-bench: dev   ## what it costs here (matrix, parsing, command line, overhead, page, questions), and how good the answers are
+bench: dev   ## what it costs here (matrix, parsing, table, command line, overhead, page, questions), and how good the answers are
 	$(PY) -m tests.benchmarks.matrix
 	$(PY) -m tests.benchmarks.parsing
+	$(PY) -m tests.benchmarks.table
 	$(PY) -m tests.benchmarks.grid
 	$(PY) -m tests.benchmarks.overhead
 	$(PY) -m tests.benchmarks.html

@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -35,7 +33,6 @@ from sweep.table import (
     find_config,
     load,
     make_row,
-    parts,
     readme,
 )
 from sweep.table.schema import ENVIRONMENT, Group
@@ -531,15 +528,6 @@ def test_a_folder_that_cannot_be_written_is_told(results: Results) -> None:
         results.table_dir.chmod(0o755)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
-def test_a_full_disk_is_told() -> None:
-    with (
-        pytest.raises(UsageError, match="cannot write table: No space left on device"),
-        parts.telling("write", Path("table")),
-    ):
-        parts.write_part(Path("/dev/full"), arrow_schema().empty_table(), merged=False)
-
-
 # ---------------------------------------------------------------------------------------------------------------- lock
 
 
@@ -694,39 +682,3 @@ def test_a_reader_in_a_folder_that_was_just_replaced_cannot_take_it_for_empty(re
     finally:
         os.close(handle)
     assert names and not any((results.table_dir / name).exists() for name in names)
-
-
-# --------------------------------------------------------------------------------------------------------------- speed
-
-
-def cpu_seconds(what: Callable[[], object], times: int) -> float:
-    begin = time.process_time()
-    for _ in range(times):
-        what()
-    return (time.process_time() - begin) / times
-
-
-def test_a_thousand_points_cost_less_than_a_second(results: Results) -> None:
-    said = report()
-    points = [replace(POINT, concurrency=n) for n in range(1, 17)]
-    numbers = itertools.count(1)
-
-    def batch() -> None:
-        for point in points:
-            results.write_evidence((point.point_id, next(numbers), 1), said, {"node": "n1"}, "log\n" * 100)
-        results.append([row(point=point, said=said) for point in points])
-
-    with results.lock():
-        batch()
-        per_row = cpu_seconds(batch, 10) / len(points)
-    assert per_row < 2e-3, f"{per_row * 1e3:.2f} ms"  # about 0.6 ms; the bound has room for a busy machine
-
-
-def test_history_of_ten_thousand_rows_takes_less_than_a_second(results: Results) -> None:
-    rows = [row(repeat=n) for n in range(1, 35)]
-    with results.lock():
-        for _ in range(300):
-            results.append(rows)
-    begin = time.process_time()
-    assert len(results.history()) == 10_200
-    assert time.process_time() - begin < 2  # about 0.4 s
