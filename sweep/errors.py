@@ -20,6 +20,9 @@ from collections.abc import Iterable
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """HTTP answers after which the same request may succeed. 500 is also what a webhook that is down makes of a POST."""
 
+NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What code that expects sound data may raise of data that others wrote."""
+
 
 class SweepError(Exception):
     """Anything that sweep raises on purpose."""

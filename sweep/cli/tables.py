@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.cli.exits import Exit, drop_output
-from sweep.errors import UsageError, nearest
+from sweep.errors import NONSENSE, UsageError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +225,8 @@ def import_files(arguments: list[str]) -> int:
         runs, unreadable, passed_over = importing.find_runs(paths, Path(folder) / "unpacked")
         for run in runs:  # what came by standard input lies in no folder of the user's
             run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
-        imported = [item for run in runs for item in importing.read_run(run, given, pattern)]
+        imported, damaged = importing.read_runs(runs, given, pattern)
+        unreadable |= damaged
         rows, known = [item.row() for item in imported], 0
         if said.into is not None:
             rows, known = importing.add_to(results_at(Path(said.into)), imported)
@@ -257,7 +258,15 @@ def _reparse(folder: str) -> int:
     from sweep.config import SweepConfig
 
     results = _existing(folder)
-    configs = [SweepConfig.of(config, results.folder.parent) for config in results.configs().values()]
+    configs = []
+    for config_hash, config in results.configs().items():
+        try:
+            configs.append(SweepConfig.of(config, results.folder.parent))
+        except NONSENSE as error:
+            file, why = results.config_file(config_hash), f"{type(error).__name__}: {error}"
+            raise UsageError(
+                f"{file} is not a configuration of a sweep ({why}); restore it, or move it away"
+            ) from error
     models = {part.model.id: part.model for config in configs for part in config.parts}
     changes, kept = importing.reparse(results, models)
     counts = Counter(f"{before} → {now}" for before, now in changes if before != now)

@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sweep.backends import Ended, Lost, PointDone, PointFailed, Released, Started, Waiting
@@ -19,7 +20,7 @@ from sweep.errors import Interrupted, UsageError
 from sweep.failure import KINDS, Policy
 from sweep.limits import ENDED
 from sweep.plan import Attempt, Deployment
-from sweep.table import Status
+from sweep.table import Status, Type, is_of
 
 log = logging.getLogger(__name__)
 
@@ -369,11 +370,11 @@ class _Drive:
                     self.watcher.stage(deployment_id, event.stage, event.message)
                     log.info("deployment %s %s %s", deployment_id, event.stage, event.message)
                 case Started():
-                    if event.at is not None:
-                        work.hold(event.at, self.steering.charged_until(deployment_id))
+                    if (at := _usable(event.at)) is not None:
+                        work.hold(at, self.steering.charged_until(deployment_id))
                     log.info("deployment %s runs on %s", deployment_id, event.node)
                 case Released():
-                    work.release(event.at)
+                    work.release(_usable(event.at) or datetime.now(UTC))
                     log.info("deployment %s has no node any more", deployment_id)
                 case _:
                     log.info("deployment %s %s", deployment_id, event)
@@ -396,7 +397,7 @@ class _Drive:
             if key in work.not_to_begin:
                 continue
             why = event.message or "no reason was told"
-            said = failed(key, kind, f"{ENDED}{why}", event.at, node)
+            said = failed(key, kind, f"{ENDED}{why}", _usable(event.at), node)
             rows.append(self._row(work, attempt, said))
             if kind in KINDS and KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER):
                 kind, node = "not_reached", None
@@ -423,6 +424,11 @@ class _Drive:
             self.watcher.row(row)
             if row["status"] != Status.OK or self.steering.rules.canary or self.steering.rules.limits.is_of_money:
                 self.asks_at = None
+
+
+def _usable(at: datetime | None) -> datetime | None:
+    """Return a time that a backend told, None where it has no zone or is out of reach: it would end the arithmetic."""
+    return at if is_of(Type.TIME, at) else None
 
 
 def _killer(work: Work, said: str) -> PointFailed:

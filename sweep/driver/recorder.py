@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweep.backends import AttemptKey, PointDone, PointFailed
-from sweep.outcome import conclude
+from sweep.errors import NONSENSE
+from sweep.outcome import MOST_MESSAGE, conclude
 from sweep.plan import Attempt, Deployment
 from sweep.point import SETTINGS
 from sweep.report import weigh
-from sweep.table import Outcome, Results, Source, Status, make_row
+from sweep.table import Outcome, Results, Source, Status, make_row, storable
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,27 @@ class Recorder:
     ) -> dict[str, Any]:
         """Return the row of an attempt that ended, its evidence written; nonsense of a backend is a failed attempt.
 
+        The table can hold the row, so that what is decided from it here is what the next run reads.
+
         begin_of: when an attempt that ended at a time began, if it is charged all that its GPUs were held for and that
             is in no row: its start-up, the time since the one before it ended, and what a pod held that was evicted.
         """
+        log_tail = event.log_tail if isinstance(event.log_tail, str) else ""
+        folder = self.results.evidence_dir(attempt.key, self.source)
+        log_path = f"{folder.relative_to(self.results.folder)}/log.txt" if log_tail else None
+        is_kept = False
         try:
-            return self._row(deployment, attempt, event, begin_of)
-        except (ValueError, TypeError, AttributeError) as error:
-            log.debug("%s told %r", self.backend, event, exc_info=True)
-            said = f"what the backend told of this point makes no sense: {error}"
-            return self._row(deployment, attempt, failed(attempt.key, "backend_error", said), begin_of)
+            report = event.report if isinstance(event, PointDone) else None
+            self.results.write_evidence(attempt.key, report, event.environment, log_tail, self.source)
+            is_kept = True
+            return storable(self._row(deployment, attempt, event, begin_of, log_path))
+        except NONSENSE as error:
+            log.debug("%s told nonsense of %s", self.backend, attempt.key, exc_info=True)
+            if not is_kept:
+                self.results.write_evidence(attempt.key, None, {}, log_tail, self.source)
+            why = f"what the backend told of this point makes no sense: {error or type(error).__name__}"[:MOST_MESSAGE]
+            event = failed(attempt.key, "backend_error", why)
+            return storable(self._row(deployment, attempt, event, begin_of, log_path))
 
     def skipped(self, attempt: Attempt, kind: str, why: str) -> dict[str, Any]:
         """Return the row of what was not attempted, and why."""
@@ -79,8 +92,8 @@ class Recorder:
         attempt: Attempt,
         event: PointDone | PointFailed,
         begin_of: Callable[[datetime], datetime],
+        log_path: str | None,
     ) -> dict[str, Any]:
-        raw = event.report if isinstance(event, PointDone) else None
         if isinstance(event, PointFailed):
             outcome = Outcome(
                 status=event.status,
@@ -89,9 +102,10 @@ class Recorder:
                 exit_code=event.exit_code,
             )
         else:
+            log_file = io.BytesIO(event.log_tail.encode(errors="replace")) if event.log_tail else None
             outcome = conclude(
                 {name: getattr(attempt.point, name) for name in SETTINGS},
-                weigh(report=raw, log=io.BytesIO(event.log_tail.encode()) if event.log_tail else None),
+                weigh(report=event.report, log=log_file),
                 log=event.log_tail.splitlines(),
                 model=deployment.model,
                 environment=event.environment,
@@ -99,7 +113,6 @@ class Recorder:
                 exit_code=event.exit_code,
                 state=event.state,
             )
-        folder = self.results.write_evidence(attempt.key, raw, event.environment, event.log_tail, self.source)
         return make_row(
             sweep_id=self.sweep_id,
             deployment=deployment,
@@ -111,7 +124,7 @@ class Recorder:
             ended_at=event.ended_at,
             environment={**self._price, **event.environment},
             config_hash=self.config_hash,
-            log_path=f"{folder.relative_to(self.results.folder)}/log.txt" if event.log_tail else None,
+            log_path=log_path,
         )
 
 

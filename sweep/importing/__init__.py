@@ -10,9 +10,9 @@ Each run is judged as one of our own: what was given counts as asked for, and th
 """
 
 from sweep.importing.files import find_runs
-from sweep.importing.runs import Imported, read_run
+from sweep.importing.runs import Imported, read_runs
 from sweep.importing.settings import Pattern, parse_setting
 from sweep.importing.tables import add_to, reparse
 from sweep.importing.value import FileKind, Run
 
-__all__ = ["FileKind", "Imported", "Pattern", "Run", "add_to", "find_runs", "parse_setting", "read_run", "reparse"]
+__all__ = ["FileKind", "Imported", "Pattern", "Run", "add_to", "find_runs", "parse_setting", "read_runs", "reparse"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Pa
             except Unreadable as error:
                 unreadable[file] = str(error)
                 continue
+            except (OSError, EOFError, zlib.error) as error:  # behind its beginning it cannot be read or unpacked
+                unreadable[file] = _why(error)
+                continue
             if kind is FileKind.POD_LOG:
                 told, damaged = podlogs.unpack(file, unpacked / f"{len(of_pods)}")
                 if damaged:
@@ -86,7 +90,7 @@ def kind_of(path: Path) -> FileKind:
     try:
         with open_file(path) as file:
             head = file.read(HEAD_BYTES)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(_why(error)) from None
     if head.count(b"\0") > len(head) * MOST_ZEROS:
         raise Unreadable("it is no text")

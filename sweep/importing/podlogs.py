@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from pathlib import Path
 
 from sweep.errors import ReportError
@@ -22,21 +23,24 @@ def unpack(path: Path, folder: Path) -> tuple[list[Run], list[str]]:
 
     No run is returned where the pod told of none: then the log itself is what there is.
     """
-    runs, damaged = [], []
-    with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            found = LINE.search(line)
-            if found is None:
-                continue
-            try:
-                said = read_result(found[0].rstrip("\r\n"))
-            except ReportError as error:
-                damaged.append(f"line {number}: {error}")
-                continue
-            if said.cut:
-                damaged.append(f"line {number}: the report was too long for a line; the results volume has it")
-                continue
-            runs.append(_write(said, path, folder / f"{number}"))
+    runs, damaged, number = [], [], 0
+    try:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
+            for number, line in enumerate(file, start=1):
+                found = LINE.search(line)
+                if found is None:
+                    continue
+                try:
+                    said = read_result(found[0].rstrip("\r\n"))
+                except ReportError as error:
+                    damaged.append(f"line {number}: {error}")
+                    continue
+                if said.cut:
+                    damaged.append(f"line {number}: the report was too long for a line; the results volume has it")
+                    continue
+                runs.append(_write(said, path, folder / f"{number}"))
+    except (OSError, EOFError, zlib.error) as error:  # a .gz that was cut, for example; what came before is whole
+        damaged.append(f"after line {number} it cannot be read: {getattr(error, 'strerror', None) or error}")
     return runs, damaged
 
 
@@ -58,5 +62,5 @@ def _write(said: Published, path: Path, folder: Path) -> Run:
     folder.mkdir(parents=True)
     files = {kind: folder / f"{kind.value}" for kind, text in texts.items() if text}
     for kind, file in files.items():
-        file.write_text(texts[kind])
+        file.write_text(texts[kind], encoding="utf-8")
     return Run(files=files, named=[path.with_name(f"{path.name}#{point_id}:{repeat}-{number}")])

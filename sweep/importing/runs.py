@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+import logging
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sweep.errors import ReportError
+from sweep.errors import NONSENSE, ReportError, UsageError
 from sweep.importing.settings import Pattern, settings_of
 from sweep.importing.value import FileKind, Run, open_file, read_file
 from sweep.outcome import conclude
 from sweep.point import SETTINGS
 from sweep.published import Published, read_files
 from sweep.report import Evidence, weigh
-from sweep.table import Outcome, Source, columns_of, imported_row
+from sweep.table import Outcome, Source, columns_of, imported_row, storable
+
+log = logging.getLogger(__name__)
 
 SIMULATED_VERSION = "simulated"
 """How the version begins that sweep's own simulator writes into its reports."""
@@ -42,15 +46,36 @@ class Imported:
 
     def row(self, **of_table: Any) -> dict[str, Any]:
         """Return its row; `of_table` are sweep_id, repeat and log_path where it lands in one."""
-        return imported_row(
+        row = imported_row(
             settings=self.settings,
             outcome=self.outcome,
             source=self.source,
             environment=self.environment,
             started_at=self.started_at,
             ended_at=self.ended_at,
-            **{"log_path": str(self.named)} | of_table,
+            **{"log_path": path_text(self.named)} | of_table,
         )
+        return storable(row)
+
+
+def read_runs(
+    runs: Iterable[Run], given: Mapping[str, Any], pattern: Pattern | None
+) -> tuple[list[Imported], dict[Path, str]]:
+    """Return what becomes of all runs, and the files of which nothing can be made, with the reason.
+
+    Raises:
+        UsageError: the pattern finds what is no value of a setting.
+    """
+    imported: list[Imported] = []
+    unreadable: dict[Path, str] = {}
+    for run in runs:
+        try:
+            imported += list(read_run(run, given, pattern))
+        except (OSError, EOFError, zlib.error, *NONSENSE) as error:
+            log.debug("%s cannot be read", run.named[0], exc_info=True)
+            why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            unreadable |= dict.fromkeys(run.named, why)
+    return imported, unreadable
 
 
 def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Iterator[Imported]:
@@ -83,7 +108,7 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
             asked=asked,
             settings=settings,
             outcome=outcome,
-            environment=environment | {"imported_from": str(named)},
+            environment=environment | {"imported_from": path_text(named)},
             source=Source.SIMULATED if version.startswith(SIMULATED_VERSION) else Source.MEASURED,
             started_at=None if end is None else end.started_at,
             ended_at=None if end is None else end.ended_at,
@@ -91,6 +116,11 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
             requests_text=requests,
             log_excerpt="" if evidence.log is None else evidence.log.excerpt,
         )
+
+
+def path_text(path: Path) -> str:
+    """Return a path as a text that any file can hold; names need not be UTF-8."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def read_evidence(files: Mapping[FileKind, Path], *, report: str | None, requests: str | None) -> Evidence:
@@ -116,7 +146,10 @@ def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]
     if not isinstance(said, dict):
         return {}, {}
     given = said.get("settings")
-    settings = {n: SETTINGS[n].check(v) for n, v in given.items() if n in SETTINGS} if isinstance(given, dict) else {}
+    settings: dict[str, Any] = {}
+    for name, value in given.items() if isinstance(given, dict) else ():
+        with contextlib.suppress(UsageError, *NONSENSE):  # a damaged value costs only itself
+            settings |= {name: SETTINGS[name].check(value)}
     return columns_of(said), settings
 
 

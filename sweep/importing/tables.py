@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sweep.errors import NONSENSE
 from sweep.importing.runs import Imported, lines_of, read_environment, read_evidence, text_of
 from sweep.importing.settings import settings_of
 from sweep.importing.value import FileKind
 from sweep.outcome import VAGUE, conclude
 from sweep.point import SETTINGS, Model
-from sweep.table import Outcome, Results, Source, Status, remade_row
+from sweep.table import Outcome, Results, Source, Status, remade_row, storable
+
+log = logging.getLogger(__name__)
 
 
 def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[str, Any]], int]:
@@ -66,14 +70,14 @@ class _Known:
         point = (row["point_id"], row["source"])
         self._repeats[point] = max(self._repeats.get(point, 0), row["repeat"])
         if row["bench_s"] is not None:
-            self._durations.add((row["effective_num_requests"], round(row["bench_s"] * 1e6)))
+            self._durations.add((row["effective_num_requests"], _microseconds(row["bench_s"])))
         elif row["imported_from"] is not None:
             self._failures.add(_failure(row))
 
     def has(self, row: Mapping[str, Any]) -> bool:
         if row["bench_s"] is None:
             return _failure(row) in self._failures
-        duration = round(row["bench_s"] * 1e6)  # printed to 0.1 microseconds, so neighbours are the same
+        duration = _microseconds(row["bench_s"])  # printed to 0.1 microseconds, so neighbours are the same
         return any((row["effective_num_requests"], duration + off) in self._durations for off in (-1, 0, 1))
 
     def next_repeat(self, row: Mapping[str, Any]) -> int:
@@ -81,6 +85,10 @@ class _Known:
         repeat = self._repeats.get((row["point_id"], row["source"]), 0) + 1
         self._add({**row, "repeat": repeat})
         return repeat
+
+
+def _microseconds(seconds: float) -> int:
+    return round(min(seconds, 1e15) * 1e6)  # what is more overflows, and is damage
 
 
 def _failure(row: Mapping[str, Any]) -> tuple[str, str, datetime | None]:
@@ -99,12 +107,18 @@ def reparse(results: Results, models: Mapping[str, Model]) -> tuple[list[tuple[s
         rows = []
         for row in results.rows():
             folder = results.evidence_dir((row["point_id"], row["repeat"], row["attempt"]), Source(row["source"]))
-            files = {kind: folder / name for kind, name in EVIDENCE.items() if (folder / name).is_file()}
+            files = {kind: folder / name for kind, name in EVIDENCE.items() if _is_kept(folder / name)}
             if not files.keys() & {FileKind.REPORT, FileKind.LOG, FileKind.REQUESTS}:
                 kept += 1
                 rows.append(row)
                 continue
-            again = _again(row, files, models)
+            try:
+                again = storable(_again(row, files, models))
+            except (OSError, *NONSENSE) as error:
+                log.warning("the row of %s stays as it was: %s: %s", folder, type(error).__name__, error)
+                kept += 1
+                rows.append(row)
+                continue
             changes.append((row["status"], again["status"]))
             rows.append(again)
         results.replace(rows)
@@ -119,6 +133,11 @@ EVIDENCE: Mapping[FileKind, str] = {
     FileKind.ENVIRONMENT: "env.json",
 }
 """What the files under results/NAME/raw are called."""
+
+
+def _is_kept(file: Path) -> bool:
+    """Return whether there is evidence; evidence is not synced, so that a power cut may leave an empty file."""
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _again(row: Mapping[str, Any], files: Mapping[FileKind, Path], models: Mapping[str, Model]) -> dict[str, Any]:

@@ -44,6 +44,6 @@ def _number(value: float | str) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # of JSON an integer may have any number of digits
         return None
     return number if 0 <= number < float("inf") else None

@@ -46,7 +46,10 @@ def parse_report(said: str | bytes | Mapping[str, Any]) -> Report:
         ReportError: it is neither, or not complete.
     """
     decoded = said if isinstance(said, Mapping) else decode(said)
-    return parse_serving(decoded) if is_serving(decoded) else parse_json(decoded)
+    try:
+        return parse_serving(decoded) if is_serving(decoded) else parse_json(decoded)
+    except RecursionError:  # JSON may be nested a little deeper than Python can follow
+        raise ReportError("the report is nested too deeply") from None
 
 
 def weigh(

@@ -17,6 +17,9 @@ from typing import Any
 MOST_BUCKETS = 32
 """Buckets of the series over time; when they are full, neighbours are merged."""
 
+TOO_MUCH = 1e15
+"""No figure of a step is as large: it is damage, and sums of such would overflow."""
+
 STEP = b"iter = "
 """What a line of print_iter_log has in it."""
 
@@ -84,7 +87,7 @@ class StepReader:
         """Take a line of print_iter_log."""
         scheduled, kv = _SCHEDULED.search(line), _KV.search(line)
         if scheduled or kv:
-            self._add(int(scheduled[1]) if scheduled else None, _float(kv[1]) if kv else None)
+            self._add(_float(scheduled[1]) if scheduled else None, _float(kv[1]) if kv else None)
 
     def logged(self, line: str) -> bool:
         """Take a line of --iteration_log; return whether it is one."""
@@ -134,12 +137,13 @@ def _decode(line: str) -> Mapping[str, Any] | None:
 def _number(stats: Mapping[str, Any], block: str, key: str) -> float | None:
     inner = stats.get(block)
     value = inner.get(key) if isinstance(inner, Mapping) else None
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e15
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < TOO_MUCH
     return value if plain else None
 
 
 def _float(text: bytes) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if value < TOO_MUCH else None

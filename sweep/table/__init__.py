@@ -4,7 +4,19 @@ from sweep.table.document import readme
 from sweep.table.parts import list_parts, write_file
 from sweep.table.reading import last_attempts, load
 from sweep.table.row import Outcome, imported_row, make_row, remade_row
-from sweep.table.schema import COLUMNS, ENVIRONMENT, SCHEMA_VERSION, Column, Source, Status, arrow_schema, columns_of
+from sweep.table.schema import (
+    COLUMNS,
+    ENVIRONMENT,
+    SCHEMA_VERSION,
+    Column,
+    Source,
+    Status,
+    Type,
+    arrow_schema,
+    columns_of,
+    is_of,
+)
+from sweep.table.storable import shown, storable
 from sweep.table.store import Record, Results, find_config
 
 __all__ = [
@@ -17,15 +29,19 @@ __all__ = [
     "Results",
     "Source",
     "Status",
+    "Type",
     "arrow_schema",
     "columns_of",
     "find_config",
     "imported_row",
+    "is_of",
     "last_attempts",
     "list_parts",
     "load",
     "make_row",
     "readme",
     "remade_row",
+    "shown",
+    "storable",
     "write_file",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sweep import __version__
 from sweep.errors import nearest
 from sweep.point import SETTINGS, identity
-from sweep.table.schema import ENVIRONMENT, NAMES, REQUESTS_NEEDED, SCHEMA_VERSION, STATS, Source, Status, is_of
+from sweep.report.value import utf8
+from sweep.table.schema import ENVIRONMENT, NAMES, REQUESTS_NEEDED, SCHEMA_VERSION, STATS, Source, Status, Type, is_of
+from sweep.table.storable import shown
 
 if TYPE_CHECKING:
     from sweep.plan import Attempt, Deployment
@@ -105,16 +108,18 @@ def make_row(
         environment: provenance, times, power and prediction; the names are columns (`schema.ENVIRONMENT`).
 
     Raises:
-        ValueError: the environment names what is no such column or has no value of its type, or a time has no zone; all
-            are mistakes in a backend.
+        ValueError: the environment names what is no such column or has no value of its type, or a time has no zone or
+            is out of reach; all are mistakes in a backend.
     """
     for name, value in environment.items():
         if name not in ENVIRONMENT:
             raise ValueError(f"environment: {name} is no column that a backend may give{nearest(name, ENVIRONMENT)}")
         if not is_of(ENVIRONMENT[name], value):
-            raise ValueError(f"environment: {name} is {value!r}, no {ENVIRONMENT[name]}")
+            raise ValueError(f"environment: {name} is {shown(value)}, which is not a usable {ENVIRONMENT[name]}")
     if started_at.tzinfo is None or ended_at.tzinfo is None:
         raise ValueError(f"started_at and ended_at need a time zone: {started_at}, {ended_at}")
+    if not (is_of(Type.TIME, started_at) and is_of(Type.TIME, ended_at)):
+        raise ValueError(f"started_at and ended_at are not usable times: {started_at}, {ended_at}")
     point = attempt.point
     row = _row_of({name: getattr(point, name) for name in SETTINGS}, outcome, environment)
     row.update(
@@ -213,7 +218,7 @@ def _row_of(settings: Mapping[str, Any], outcome: Outcome, environment: Mapping[
         schema_version=SCHEMA_VERSION,
         status=outcome.status.value,
         failure_kind=outcome.failure_kind,
-        failure_message=outcome.failure_message,
+        failure_message=None if outcome.failure_message is None else utf8(outcome.failure_message),
         exit_code=outcome.exit_code,
     )
     return row
@@ -244,7 +249,12 @@ def _add_report(row: dict[str, Any], report: Report) -> None:
     if report.memory_clock_ghz is not None:
         row["memory_clock_mhz"] = report.memory_clock_ghz * 1e3
     if report.extra:
-        row["report_extra"] = json.dumps(report.extra)
+        row["report_extra"] = json.dumps({name: _as_json(value) for name, value in report.extra.items()})
+
+
+def _as_json(value: float | str) -> float | str:
+    """Return a value that JSON can hold and that others can read: NaN, infinity and longer integers become strings."""
+    return value if isinstance(value, (str, bool)) or abs(value) <= sys.float_info.max else str(value)
 
 
 def _add_iterations(row: dict[str, Any], steps: Iterations) -> None:

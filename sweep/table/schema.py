@@ -14,9 +14,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +88,21 @@ class Group(StrEnum):
     PROVENANCE = "provenance"
 
 
-def columns_of(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an env.json says of ENVIRONMENT, in the columns' types.
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**63 - 1
+MOST_EXACT = 2**53
+"""Up to here a double holds every integer exactly; Arrow refuses to make one of any other."""
+FIRST_YEAR, LAST_YEAR = 1970, 2261
+"""Local years of a time that can be used: nanoseconds since 1970 end in 2262, and time arithmetic has room on both
+sides."""
 
-    What is no such column, or not of its type, is passed over, so that an env.json of a newer sweep can be read.
+
+def columns_of(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ENVIRONMENT columns of an env.json, in the columns' types.
+
+    Anything else is ignored, so that an env.json of a newer sweep can be read: other names, values of another type or
+    outside its range.
     """
-    columns = {name: _typed(ENVIRONMENT[name], value) for name, value in said.items() if name in ENVIRONMENT}
+    columns = {name: _typed(ENVIRONMENT[name], value) for name, value in environment.items() if name in ENVIRONMENT}
     return {name: value for name, value in columns.items() if value is not None}
 
 
@@ -100,22 +110,43 @@ def _typed(kind: Type, value: Any) -> Any:
     if kind is Type.TIME and isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = datetime.fromisoformat(value)
-    return value if is_of(kind, value) else None
+    elif kind is Type.DOUBLE and type(value) is int and abs(value) <= sys.float_info.max:
+        value = float(value)
+    if not is_of(kind, value):
+        return None
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def is_of(kind: Type, value: Any) -> bool:
-    """Return whether a value is of a column's type; null is of every one, a time needs a zone."""
+    """Return whether a column of this type can hold a value, in its range too; every column can hold null.
+
+    Integers have 64 bits, doubles are finite, strings are valid Unicode (UTF-8 has no half surrogates), a time has a
+    zone and lies in a year that can be used.
+    """
     if value is None:
         return True
     if isinstance(value, bool):
         return kind is Type.BOOL
-    if isinstance(value, datetime):
-        return kind is Type.TIME and value.tzinfo is not None
-    return (
-        (kind is Type.STRING and isinstance(value, str))
-        or (kind is Type.INTEGER and isinstance(value, int))
-        or (kind is Type.DOUBLE and isinstance(value, (int, float)))
-    )
+    match kind:
+        case Type.STRING:
+            return isinstance(value, str) and _is_unicode(value)
+        case Type.INTEGER:
+            return isinstance(value, int) and LEAST_INTEGER <= value <= MOST_INTEGER
+        case Type.DOUBLE:
+            if isinstance(value, int):
+                return -MOST_EXACT <= value <= MOST_EXACT
+            return isinstance(value, float) and -sys.float_info.max <= value <= sys.float_info.max
+        case Type.TIME:
+            return isinstance(value, datetime) and value.tzinfo is not None and FIRST_YEAR <= value.year <= LAST_YEAR
+    return False
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +385,7 @@ def _rest() -> Iterator[Column]:
 
 COLUMNS: tuple[Column, ...] = (*_identity(), *_settings(), *_effective(), *_metrics(), *_rest())
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+TYPES: Mapping[str, Type] = {column.name: column.type for column in COLUMNS}
 
 ENVIRONMENT: Mapping[str, Type] = {
     column.name: column.type

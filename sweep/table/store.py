@@ -45,6 +45,7 @@ from sweep.table.parts import (
 )
 from sweep.table.reading import load
 from sweep.table.schema import NAMES, SCHEMA_VERSION, Source, arrow_schema
+from sweep.table.storable import storable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +226,8 @@ class Results(Folder):
     def append(self, rows: Sequence[Mapping[str, Any]]) -> Path | None:
         """Write rows (of `make_row`) as one new part, on disk when this returns; no rows make no part.
 
-        Takes the lock for the moment where the caller does not hold it.
+        A row that the table cannot hold becomes one that says so (see `storable`), and the others are written as they
+        are. Takes the lock for the moment where the caller does not hold it.
 
         Raises:
             UsageError: the folder cannot be written, or another writer has it.
@@ -318,12 +320,19 @@ class Results(Folder):
 
 
 def _arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    import pyarrow as pa
-
     known = frozenset(NAMES)
     for row in rows:
         if row.keys() != known:
             raise ValueError(f"a row must have every column and no other: {sorted(row.keys() ^ known)}")
+    try:
+        return _in_columns(rows)
+    except (ArithmeticError, TypeError, ValueError):  # Arrow's own are among these
+        return _in_columns([storable(row) for row in rows])
+
+
+def _in_columns(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
     schema = arrow_schema()
     columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
