@@ -2,6 +2,7 @@
 
     SweepError
     ├── UsageError        the user's mistake, told in one message; exit code 2
+    │   └── ReadOnly      a results folder that may be read and not written
     ├── Interrupted       the user ended the sweep, everything measured is kept; exit code 130
     ├── ClusterError      what a Kubernetes API server refused, or that it cannot be reached
     ├── ReportError       a text that is no complete report
@@ -30,6 +31,10 @@ class SweepError(Exception):
 
 class UsageError(SweepError):
     """What the user asked for cannot be done; the message says what, where and what to do instead."""
+
+
+class ReadOnly(UsageError):
+    """A results folder cannot be written; what is in it can still be read."""
 
 
 class Interrupted(SweepError):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,6 +20,7 @@ import pytest
 import sweep
 from sweep.table import Results
 from tests.patience import HANG_S
+from tests.test_results_folder import read_only
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "+experiment=smoke"
@@ -226,6 +228,46 @@ def test_the_same_command_again_does_nothing(smoke: tuple[Path, subprocess.Compl
     assert "all 4 points have their row; nothing to do" in line and f"python -m sweep show {smoke[0]}" in line
     assert done.stdout == ""
     assert sorted(folder.glob("table/*")) == before
+
+
+def test_a_finished_sweep_that_may_only_be_read_can_be_asked(
+    smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(smoke[0], tmp_path / "smoke")
+    command = [*read_only(folder), sys.executable, "-m", "sweep", SMOKE, f"results_dir={tmp_path}"]
+    how: dict[str, Any] = dict(cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=HANG_S)
+    done = subprocess.run(command, **how)
+    assert done.returncode == 0 and "smoke: all 4 points have their row; nothing to do" in done.stderr, done.stderr
+    more = subprocess.run([*command, "matrix.grid.concurrency=[1,2,3]"], **how)
+    assert more.returncode == 2 and more.stdout == "" and more.stderr.startswith("sweep: cannot lock ")
+    assert "measurements are still to do" in more.stderr
+    folder.chmod(0o755)
+
+
+def test_a_sweep_whose_id_was_lost_goes_on_under_the_same(
+    smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    results = Results(shutil.copytree(smoke[0], tmp_path / "smoke"))
+    sweep_id = results.sweep_id
+    results.sweep_file.unlink()
+    assert run("status", SMOKE, f"results_dir={tmp_path}").returncode == 0
+    done = run(SMOKE, f"results_dir={tmp_path}")
+    assert done.returncode == 0 and "nothing to do" in done.stderr
+    assert json.loads(results.sweep_file.read_text())["sweep_id"] == sweep_id
+    results.append([row | {"sweep_id": "other"} for row in list(results.rows())[:1]])
+    results.sweep_file.unlink()
+    for command in (["run"], ["plan"], ["status"]):
+        done = run(*command, SMOKE, f"results_dir={tmp_path}")
+        assert done.returncode == 2 and done.stderr.startswith(f"sweep: {results.sweep_file} is missing, and "), command
+        assert f"rows of 2 sweeps ({', '.join(sorted(['other', sweep_id]))})" in done.stderr
+
+
+def test_a_name_with_a_nul_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "nul.yaml").write_text('# @package _global_\ndefaults: [smoke]\nname: "a\\0b"\n')
+    for command in ("run", "plan", "status"):
+        done = run(command, "--config-dir", str(tmp_path), "+experiment=nul", f"results_dir={tmp_path}")
+        assert done.returncode == 2 and done.stderr.startswith("sweep: ") and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_rerun_repeats_a_stored_configuration(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

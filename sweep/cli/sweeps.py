@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from sweep.cli import pages, todo
 from sweep.cli.exits import Exit
-from sweep.errors import UsageError
+from sweep.errors import ReadOnly, UsageError
 
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
     from sweep.driver import RayStart
+    from sweep.matrix import Expansion
     from sweep.plan import Deployment
+    from sweep.point import Model
     from sweep.table import Results
 
 HYDRA_ANSWERS = (
@@ -42,7 +44,7 @@ def run(arguments: list[str]) -> int:
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
         composition.read(arguments)
         return Exit.OK
-    from sweep import backends, cluster, driver, place, summary
+    from sweep import backends, cluster, driver, place
     from sweep.config import Html
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
@@ -54,7 +56,7 @@ def run(arguments: list[str]) -> int:
     grown, page = todo.expand(cfg), None
     try:
         with results.lock():
-            is_new = not results.sweep_file.exists()
+            is_new = not results.exists()
             if is_new and backends.find(cfg.backend).in_process:
                 ray.begin(cfg.ray.address)  # all of a new sweep is to do; of a known one perhaps nothing
             results.open_or_create()
@@ -69,6 +71,8 @@ def run(arguments: list[str]) -> int:
                     print(f"{cfg.name}: {trouble}; what lies there is asked for by pods", file=sys.stderr)
             to_do = todo.make(cfg, grown, results, held=held, nodes=nodes, redo_since=results.begin_redo(cfg.run.redo))
             left = _carry(cfg, to_do, results, ray)
+    except ReadOnly as error:
+        to_do, left = _finished(cfg, grown, results, error), ""
     finally:
         ray.close()
         if page is not None:
@@ -76,6 +80,31 @@ def run(arguments: list[str]) -> int:
     if left:
         print(f"{cfg.name}: {left}", file=sys.stderr)
         return Exit.OK
+    return _print_result(cfg, to_do, results)
+
+
+def _finished(
+    cfg: SweepConfig, expansions: list[tuple[Model, Expansion]], results: Results, why: ReadOnly
+) -> todo.ToDo:
+    """Return what is to do in a folder that cannot be written, which is nothing.
+
+    Raises:
+        ReadOnly: something is.
+    """
+    from sweep import summary
+
+    if not results.exists():
+        raise why
+    to_do = todo.make(cfg, expansions, results, redo_since=results.redo_since(cfg.run.redo))
+    if left := len(to_do.plan.attempts):
+        raise ReadOnly(f"{why}, and {left} measurements are still to do") from why
+    print(f"{cfg.name}: {summary.nothing_to_do(to_do.plan, results.folder)}", file=sys.stderr)
+    return to_do
+
+
+def _print_result(cfg: SweepConfig, to_do: todo.ToDo, results: Results) -> Exit:
+    from sweep import summary
+
     frame = results.load()
     if to_do.plan.deployments:  # otherwise one line has told that there was nothing to do
         summary.print_result(frame, to_do.plan, results.folder)
@@ -230,7 +259,7 @@ def gc(arguments: list[str]) -> int:
     if any(argument.startswith("--owner") for argument in arguments) and (not owner or "=" in owner):
         raise UsageError("gc of whom? for example: python -m sweep gc backend=gke --owner alice")
     results = _results(cfg)
-    if owner is None and not results.sweep_file.exists():
+    if owner is None and not results.exists():
         raise UsageError(
             f"{results.folder} holds no sweep, so nothing of it can be on a cluster (--owner NAME deletes all of a"
             " person's)"
@@ -273,11 +302,11 @@ def status(arguments: list[str]) -> int:
     results = _results(cfg)
     try:
         place.expect_settled(cfg, results)
-        live = cluster.look(cfg, results.sweep_id) if results.sweep_file.exists() else ()
+        live = cluster.look(cfg, results.sweep_id) if results.exists() else ()
         trouble = None
     except UsageError as error:
         live, trouble = (), error
-    if results.sweep_file.exists() and trouble is None:
+    if results.exists() and trouble is None:
         left_there, trouble = todo.left_on_volume(cfg, results, live, answer_s=5)
         live = [*live, *left_there]
     to_do = todo.make(cfg, todo.expand(cfg), results, held=live, redo_since=results.redo_since(cfg.run.redo))

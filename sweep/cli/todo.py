@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sweep.errors import UsageError
+from sweep.errors import NONSENSE, UsageError
 
 if TYPE_CHECKING:
     from sweep.backends.gke import Live
@@ -96,7 +96,7 @@ def make(
     now = datetime.now(UTC)
     steering = Steering(
         expansions=grown,
-        sweep_id=results.sweep_id if results.sweep_file.exists() else NOT_YET,
+        sweep_id=results.sweep_id if results.exists() else NOT_YET,
         source=backend.source,
         rules=Rules(
             nodes=cfg.run.nodes or (actors if backend.source == Source.SIMULATED else nodes or 1),
@@ -138,7 +138,7 @@ def _former_points(
     missing = {point_id for live in held for point_id, _, _ in live.attempts} - plan.points_of(grown).keys()
     found: dict[str, tuple[Model, Point]] = {}
     for resolved in results.configs().values() if missing else ():
-        with contextlib.suppress(UsageError, KeyError):  # of an older sweep, which had other settings
+        with contextlib.suppress(UsageError, *NONSENSE):  # of an older sweep, which had other settings
             for part in parts_of(resolved):
                 points = matrix.expand(part.matrix, part.settings, part.model).points
                 found |= {point.point_id: (part.model, point) for point in points if point.point_id in missing}

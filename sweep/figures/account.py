@@ -138,7 +138,9 @@ def pruned(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for config_hash, config in configs.items():
-        cells = {str(reason): int(count) for reason, count in (config.get("pruned") or {}).items()}
+        kept = config.get("pruned")
+        counts = kept if isinstance(kept, Mapping) else {}
+        cells = {str(reason): count for reason, count in counts.items() if isinstance(count, int)}
         if cells:
             key = repr(sorted(cells.items()))
             found.setdefault(key, {"configs": [], "cells": sorted(cells.items(), key=lambda item: (-item[1], item[0]))})

@@ -1,7 +1,8 @@
 """The results table: its schema, its rows and the folder it lies in."""
 
+from sweep.table.disk import write_file
 from sweep.table.document import readme
-from sweep.table.parts import list_parts, write_file
+from sweep.table.parts import list_parts
 from sweep.table.reading import last_attempts, load
 from sweep.table.row import Outcome, imported_row, make_row, remade_row
 from sweep.table.schema import (

@@ -5,7 +5,8 @@
     cluster.json                where its Jobs are made
     index.html                  the page of `python -m sweep html`
 
-Each is written under a temporary name and renamed: whatever is there is whole.
+Each is written under a temporary name and renamed: whatever is there is whole. All but raw/ is on disk before
+its rename.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -24,14 +26,19 @@ import yaml
 
 from sweep.errors import UsageError
 from sweep.point import canonical_json
-from sweep.table.parts import TEMPORARY, telling
+from sweep.table.disk import TEMPORARY, read_file, replacing, sync, telling
 from sweep.table.schema import Source
+
+CONFIG_HASH = re.compile(r"[0-9a-f]{16}")
+"""What configurations are named by; other files in configs/, such as a backup, are ignored."""
 
 
 class Folder:
     """A folder under `results_dir`."""
 
     def __init__(self, folder: Path) -> None:
+        if "\0" in os.fspath(folder):
+            raise UsageError(f"{os.fspath(folder)!r} cannot be a folder: its name has a NUL character in it")
         self.folder = Path(folder)
 
     @property
@@ -61,11 +68,13 @@ class Folder:
         Raises:
             UsageError: it cannot be read.
         """
-        try:
-            with telling("read", self.place_file):
-                return dict(json.loads(self.place_file.read_text())) if self.place_file.exists() else {}
-        except (ValueError, TypeError):
-            raise UsageError(f"{self.place_file} is damaged: it says where this sweep's Jobs are") from None
+        with telling("read", self.place_file):
+            if not self.place_file.exists():
+                return {}
+        place = self._noted(self.place_file)
+        if place is None:
+            raise UsageError(f"{self.place_file} is damaged: it says where this sweep's Jobs are")
+        return place
 
     def keep_place(self, place: Mapping[str, Any]) -> None:
         """Keep where this sweep's Jobs are made, so that a later command does not look for them elsewhere.
@@ -75,11 +84,19 @@ class Folder:
         """
         self._note(self.place_file, place)
 
-    def _note(self, file: Path, said: Mapping[str, Any]) -> None:
-        with telling("write", file):
-            made = self._temporary(self.folder)
-            made.write_text(json.dumps(said, indent=2) + "\n")
-            os.replace(made, file)
+    def _note(self, file: Path, content: Mapping[str, Any]) -> None:
+        with telling("write", file), replacing(file) as made:
+            made.write((json.dumps(content, indent=2) + "\n").encode())
+
+    def _noted(self, file: Path) -> dict[str, Any] | None:
+        """Return what `_note` wrote; None where it is damaged."""
+        with telling("read", file):
+            data = read_file(file)
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) else None
 
     def write_config(self, resolved: Mapping[str, Any]) -> str:
         """Keep the resolved configuration as configs/HASH.yaml and return the hash.
@@ -90,25 +107,38 @@ class Folder:
         config_hash = hashlib.sha256(canonical_json(resolved).encode()).hexdigest()[:16]
         path = self.config_file(config_hash)
         with telling("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made = self._temporary(path.parent)
-            made.write_text(yaml.safe_dump(dict(resolved), sort_keys=False), encoding="utf-8")
-            os.replace(made, path)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                sync(self.folder)
+            with replacing(path) as file:
+                file.write(yaml.safe_dump(dict(resolved), sort_keys=False).encode())
         return config_hash
 
     def configs(self) -> dict[str, dict[str, Any]]:
-        """Return every configuration that was kept, by its hash."""
-        return {path.stem: self.read_config(path.stem) for path in sorted((self.folder / "configs").glob("*.yaml"))}
+        """Return every configuration that was kept, by its hash.
+
+        Raises:
+            UsageError: one cannot be read, or is damaged.
+        """
+        kept = sorted((self.folder / "configs").glob("*.yaml"))
+        return {path.stem: self.read_config(path.stem) for path in kept if CONFIG_HASH.fullmatch(path.stem)}
 
     def read_config(self, config_hash: str) -> dict[str, Any]:
         """Return what `write_config` kept.
 
         Raises:
-            UsageError: there is none of this hash.
+            UsageError: there is none of this hash, or it is damaged.
         """
         path = self.config_file(config_hash)
         with telling("read", path):
-            return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+            data = read_file(path)
+        try:
+            config = yaml.safe_load(data)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}; {_REPAIR}") from None
+        if not isinstance(config, dict):
+            raise UsageError(f"{path} does not hold a configuration; {_REPAIR}")
+        return config
 
     def write_evidence(
         self,
@@ -153,6 +183,9 @@ class Folder:
 
     def _temporary(self, folder: Path) -> Path:
         return folder / f"{TEMPORARY}{secrets.token_hex(8)}"
+
+
+_REPAIR = "restore it, or move it away: the command that wrote it writes it again"
 
 
 def _put(path: str, text: str) -> None:

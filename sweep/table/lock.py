@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sweep.errors import UsageError
-from sweep.table.parts import telling
+from sweep.errors import ReadOnly, UsageError
+from sweep.table.disk import telling
 
 _LOOKING_S = 0.1
 """How long to wait for a `holder` call, which takes the lock for an instant to see whether it is free."""
+
+_BEGIN = b'{"host": '
+"""How the content of a lock begins that is held, or whose holder was killed; it is empty otherwise."""
 
 
 @contextlib.contextmanager
@@ -25,10 +30,14 @@ def hold(file: Path) -> Iterator[None]:
     """Hold the lock; it ends with the block, or with the process however it dies. The file stays.
 
     Raises:
-        UsageError: another process, or another block of this one, holds it.
+        ReadOnly: the folder, or the lock in it, may not be written.
+        UsageError: another process, or another block of this one, holds it; or it is not a file of ours.
     """
-    with telling("lock", file):
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        handle = _open(file, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        kind = ReadOnly if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else UsageError
+        raise kind(f"cannot lock {file}: {error.strerror}") from error
     try:
         with telling("lock", file):
             if not _take(handle):
@@ -57,9 +66,10 @@ def holder(file: Path) -> str | None:
         UsageError: the file cannot be read.
     """
     with telling("read", file):
-        if not file.exists():
+        try:
+            handle = _open(file, os.O_RDONLY)
+        except FileNotFoundError:
             return None
-        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,6 +77,25 @@ def holder(file: Path) -> str | None:
         finally:
             os.close(handle)
     return None
+
+
+def _open(file: Path, flags: int) -> int:
+    """Open the lock, and nothing else: what a writer puts into it would replace the content of another file.
+
+    Raises:
+        UsageError: it is a link, is not a regular file, or is another file under a second name.
+    """
+    try:
+        handle = os.open(file, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{file} is a link, so that it is not used as a lock; remove it") from None
+        raise
+    about = os.fstat(handle)
+    if stat.S_ISREG(about.st_mode) and (about.st_nlink <= 1 or os.pread(handle, len(_BEGIN), 0) in (b"", _BEGIN)):
+        return handle  # a copy of the folder that is made of hard links gives the lock a second name
+    os.close(handle)
+    raise UsageError(f"{file} is a link or not a regular file, so that it is not used as a lock; remove it")
 
 
 def _take(handle: int) -> bool:

@@ -1,22 +1,18 @@
-"""Parts on the disk: how one is written, named, listed and read, and how two folders of them are exchanged.
-
-What the operating system refuses is the user's to mend, so it is told as a UsageError with the path.
-"""
+"""Parts on the disk: how one is written, named, listed and read, and which rows of several are one."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import errno
 import os
 import secrets
-import sys
-from collections.abc import Iterator, Sequence
+import stat
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import UsageError
-from sweep.table.schema import SCHEMA_VERSION, VERSION_KEY, arrow_schema
+from sweep.table.disk import replacing
+from sweep.table.schema import KEY, SCHEMA_VERSION, VERSION_KEY, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,9 +20,6 @@ if TYPE_CHECKING:
 REPLACED = "part-replaced.parquet"
 """Empty file in a folder whose parts were merged: to a reader that is still listing it, it must not look like an empty
 table. The name is in no other table folder, so the reader does not find the file, and starts again."""
-
-TEMPORARY = ".tmp-"
-"""Readers pass over names that begin with a dot, as pandas and Arrow do."""
 
 _RELISTINGS = 20
 
@@ -39,7 +32,12 @@ def list_parts(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise UsageError(f"cannot read {folder}: {error.strerror}") from error
-    return [folder / name for name in sorted(names) if name.startswith("part-") and name.endswith(".parquet")]
+    return [folder / name for name in sorted(names) if is_part(name)]
+
+
+def is_part(name: str) -> bool:
+    """Return whether a file of this name is a part; all else in a table's folder is the user's."""
+    return name.startswith("part-") and name.endswith(".parquet")
 
 
 def read_parts(folder: Path, names: Sequence[str]) -> pa.Table:
@@ -61,24 +59,64 @@ def _read_part(part: Path, schema: pa.Schema) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
+        if not stat.S_ISREG(part.stat().st_mode):  # opening a FIFO would never end
+            raise UsageError(f"{part} is not a regular file; move it away")
         with pq.ParquetFile(part) as file:
-            version = (file.schema_arrow.metadata or {}).get(VERSION_KEY)
-            if version is None:
-                raise UsageError(f"{part} was not written by sweep; move it away")
-            refuse_newer(int(version), part)
+            refuse_newer(_version_of(file.schema_arrow, part), part)
             table = file.read(columns=schema.names, use_threads=False)
+        if table.schema.names != schema.names or table.schema.types != schema.types:
+            table = _in_types(table, schema, part)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"cannot read {part}: {' '.join(str(error).split())}") from error
-    if table.schema.names == schema.names and table.schema.types == schema.types:
-        return pa.Table.from_arrays(table.columns, schema=schema)
-    have = set(table.schema.names)
-    columns = [
-        table[field.name].cast(field.type) if field.name in have else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
+    return pa.Table.from_arrays(table.columns, schema=schema)
+
+
+def _version_of(schema: pa.Schema, part: Path) -> int:
+    version = (schema.metadata or {}).get(VERSION_KEY, b"")
+    if not version.isdigit() or len(version) > 9:  # of bytes only ASCII digits are
+        raise UsageError(f"{part} was not written by sweep; move it away")
+    return int(version)
+
+
+def _in_types(table: pa.Table, schema: pa.Schema, part: Path) -> pa.Table:
+    """Return the table with the columns of the schema, in its types; what an older part lacks is null."""
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        if (count := table.schema.names.count(field.name)) > 1:
+            raise UsageError(f"cannot read {part}: it has {count} columns {field.name}")
+        if count == 0:
+            columns.append(pa.nulls(table.num_rows, field.type))
+            continue
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except pa.ArrowException as error:
+            have = table.schema.field(field.name).type
+            raise UsageError(f"cannot read {part}: its column {field.name} is {have}, not {field.type}") from error
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def without_copies(table: pa.Table) -> pa.Table:
+    """Return the rows without those that are the same as an earlier one in every column: a part was copied.
+
+    Only rows of one attempt are compared whole, so that a large table costs little.
+    """
+    keys = zip(*(table[name].to_pylist() for name in (*KEY, "attempt")), strict=True)
+    of_attempt: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    for number, key in enumerate(keys):
+        of_attempt[key].append(number)
+    several = [number for numbers in of_attempt.values() if len(numbers) > 1 for number in numbers]
+    seen: set[str] = set()
+    copies: set[int] = set()
+    for number, row in zip(several, table.take(several).to_pylist() if several else (), strict=True):
+        text = repr(row)  # in which NaN is NaN
+        if text in seen:
+            copies.add(number)
+        seen.add(text)
+    return table.take([number for number in range(table.num_rows) if number not in copies]) if copies else table
 
 
 def refuse_newer(version: int, path: Path) -> None:
@@ -101,64 +139,8 @@ def stamp_of(part: Path) -> int:
 
 
 def write_part(path: Path, table: pa.Table, *, merged: bool) -> None:
-    """Write one part, on disk when this returns."""
+    """Write one part in one step, on disk when this returns."""
     import pyarrow.parquet as pq
 
-    with path.open("wb") as file:
+    with replacing(path) as file:
         pq.write_table(table, file, use_dictionary=merged, write_statistics=merged)  # these only cost in small parts
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_file(path: Path, text: str) -> None:
-    """Put a text into a file in one step: a reader sees the old one or the new one.
-
-    Raises:
-        UsageError: the folder does not exist or cannot be written.
-    """
-    with telling("write", path):
-        for last in (False, True):
-            made = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
-            made.write_text(text, encoding="utf-8", errors="backslashreplace")
-            try:
-                os.replace(made, path)
-                return
-            except FileNotFoundError:  # a run began just now, and cleaned up after killed writers
-                if last:
-                    raise
-            except OSError:
-                made.unlink(missing_ok=True)
-                raise
-
-
-def sync(folder: Path) -> None:
-    """Make what was renamed in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Swap two folders of one file system atomically; Python has no name for it."""
-    at_cwd, swap = -100, 2  # AT_FDCWD; RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
-    first, second = os.fsencode(one), os.fsencode(other)
-    libc, on_mac = ctypes.CDLL(None, use_errno=True), sys.platform == "darwin"
-    rename = getattr(libc, "renamex_np" if on_mac else "renameat2", None)
-    if rename is not None:
-        if rename(*((first, second, swap) if on_mac else (at_cwd, first, at_cwd, second, swap))) == 0:
-            return
-        if (number := ctypes.get_errno()) not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-            raise OSError(number, os.strerror(number), str(other))
-    raise UsageError(f"the file system of {other} cannot exchange folders; copy the results to a local disk")
-
-
-@contextlib.contextmanager
-def telling(doing: str, path: Path) -> Iterator[None]:
-    """Tell what the operating system refuses in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or path
-        raise UsageError(f"cannot {doing} {path}: {error.strerror or error} ({where})") from error

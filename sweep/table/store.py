@@ -17,8 +17,8 @@ pandas.read_parquet raises FileNotFoundError. No reader can see rows twice, or m
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -29,18 +29,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweep.errors import UsageError, nearest
 from sweep.table import lock
+from sweep.table.disk import TEMPORARY, exchange, sync, telling
 from sweep.table.folder import Folder
 from sweep.table.parts import (
     REPLACED,
-    TEMPORARY,
-    exchange,
+    is_part,
     list_parts,
     part_name,
     read_parts,
     refuse_newer,
     stamp_of,
-    sync,
-    telling,
+    without_copies,
     write_part,
 )
 from sweep.table.reading import load
@@ -50,6 +49,11 @@ from sweep.table.storable import storable
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+_TABLE = f"{TEMPORARY}table-"
+"""How a folder is called before it is the table, and after."""
+_SWEEP_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+"""What an id can be: labels of Jobs and folders on a volume are called by it."""
 
 
 class Record(NamedTuple):
@@ -100,35 +104,59 @@ class Results(Folder):
 
     # ------------------------------------------------------------------------------------------------------ identity
 
+    def exists(self) -> bool:
+        """Return whether there is a sweep here: its id, or its table.
+
+        Raises:
+            UsageError: the folder cannot be read.
+        """
+        with telling("read", self.folder):
+            return self.sweep_file.exists() or self.table_dir.is_dir()
+
     def open_or_create(self) -> str:
         """Return the sweep's id; the first call makes the folder, the id and an empty table.
 
+        Where the id is missing beside rows, it is taken from them and written again: Jobs on a cluster carry it.
+
         Raises:
-            UsageError: the folder cannot be made or read, or is of a newer sweep.
+            UsageError: the folder cannot be made or read, or is of a newer sweep; or there are rows without one id.
         """
-        if not (self.table_dir.is_dir() and self.sweep_file.is_file()):
+        with telling("read", self.folder):
+            is_whole = self.table_dir.is_dir() and self.sweep_file.is_file()
+        if not is_whole:
             with self._writing(), telling("create", self.folder):
                 self._create()
         return self.sweep_id
 
     @property
     def sweep_id(self) -> str:
-        """The id in sweep.json.
+        """The id in sweep.json; where that file is missing, the one that all rows have.
 
         Raises:
             UsageError: there is none yet, it cannot be read, or is of a newer sweep.
         """
-        with telling("read", self.sweep_file):
-            text = self.sweep_file.read_text()
-        try:
-            about = json.loads(text)
-            version, sweep_id = int(about["schema_version"]), str(about["sweep_id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{self.sweep_file} is damaged ({error!r}); restore it, or start under a new name"
-            ) from None
-        refuse_newer(version, self.sweep_file)
-        return sweep_id
+        with telling("read", self.folder):
+            is_lost = not os.path.lexists(self.sweep_file) and self.table_dir.is_dir()
+        if is_lost:
+            return self._id_of_rows()
+        about = self._noted(self.sweep_file) or {}
+        version, sweep_id = about.get("schema_version"), about.get("sweep_id")
+        if type(version) is int and version > 0:
+            refuse_newer(version, self.sweep_file)
+            if isinstance(sweep_id, str) and _SWEEP_ID.fullmatch(sweep_id):
+                return sweep_id
+        raise UsageError(f"{self.sweep_file} is damaged; restore it, or delete it: the rows know its id")
+
+    def _id_of_rows(self) -> str:
+        column = read_parts(self.table_dir, ["sweep_id"]).column(0)
+        ids = [sweep_id for sweep_id in column.unique().to_pylist() if sweep_id is not None]
+        if len(ids) == 1 and _SWEEP_ID.fullmatch(ids[0]):
+            return str(ids[0])
+        have = f"rows of {len(ids)} sweeps ({', '.join(sorted(ids)[:5])})" if ids else "no row"
+        raise UsageError(
+            f"{self.sweep_file} is missing, and {self.table_dir} has {have} to take the sweep's id from; restore the"
+            " file, or start under a new name"
+        )
 
     def begin_redo(self, said: str | None) -> int:
         """Return how many rows there were when this `run.redo` began: now, or when a command that was killed began it.
@@ -149,12 +177,14 @@ class Results(Folder):
 
     def redo_since(self, said: str | None) -> int | None:
         """Return how many rows there were when this `run.redo` began; None where it has not, or has ended."""
-        if said is None or not self._redo_file.exists():
+        if said is None:
             return None
-        with telling("read", self._redo_file), contextlib.suppress(ValueError, KeyError, TypeError):
-            begun = json.loads(self._redo_file.read_text())
-            return int(begun["rows"]) if begun["said"] == said else None
-        return None
+        with telling("read", self._redo_file):
+            if not self._redo_file.exists():
+                return None
+        begun = self._noted(self._redo_file) or {}
+        rows = begun.get("rows")
+        return rows if begun.get("said") == said and type(rows) is int and rows >= 0 else None
 
     def end_redo(self) -> None:
         """Take note that all was measured again."""
@@ -166,10 +196,10 @@ class Results(Folder):
         return self.folder / "redo.json"
 
     def _create(self) -> None:
-        if not self.sweep_file.exists():
+        if not os.path.lexists(self.sweep_file):
             about = {
                 "schema_version": SCHEMA_VERSION,
-                "sweep_id": secrets.token_hex(6),
+                "sweep_id": self._id_of_rows() if self.table_dir.is_dir() else secrets.token_hex(6),
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
             self._note(self.sweep_file, about)
@@ -213,8 +243,20 @@ class Results(Folder):
         for place in (self.folder, self.table_dir, self.folder / "configs", self.folder / "raw"):
             with contextlib.suppress(FileNotFoundError):
                 for entry in list(os.scandir(place)):
+                    if entry.name.startswith(_TABLE) and entry.is_dir(follow_symlinks=False):
+                        self._move_along(Path(entry.path))
                     if entry.name.startswith(TEMPORARY):
                         shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+
+    def _move_along(self, folder: Path) -> None:
+        """Move what users put into a table's folder into the one that took its place."""
+        foreign = [name for name in os.listdir(folder) if not (is_part(name) or name.startswith(TEMPORARY))]
+        for name in foreign:
+            self.table_dir.mkdir(exist_ok=True)
+            free = name if not os.path.lexists(self.table_dir / name) else f"{name}.{secrets.token_hex(4)}"
+            os.rename(folder / name, self.table_dir / free)
+        if foreign:
+            sync(self.table_dir)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -238,10 +280,7 @@ class Results(Folder):
         with self._writing(), telling("write", self.table_dir):
             self.table_dir.mkdir(exist_ok=True)
             part = self.table_dir / self._next_part()
-            made = self._temporary(self.table_dir)
-            write_part(made, table, merged=False)
-            os.rename(made, part)
-            sync(self.table_dir)
+            write_part(part, table, merged=False)
         return part
 
     def _next_part(self) -> str:
@@ -268,6 +307,8 @@ class Results(Folder):
     def compact(self) -> int:
         """Merge all parts into one and return how many there were; rows and their order stay as they are.
 
+        Of rows that are the same in every column the first is kept: a part was copied. Other files in table/ stay.
+
         The merged part is written and synced into a new folder, which is then exchanged with the old one in a single
         step of the kernel. Killed before it, the old parts stand; after it, the merged one. The rest is removed here or
         by the next writer.
@@ -279,7 +320,8 @@ class Results(Folder):
             parts = list_parts(self.table_dir)
             if len(parts) <= 1:
                 return len(parts)
-            self._exchange(read_parts(self.table_dir, NAMES).replace_schema_metadata(arrow_schema().metadata))
+            merged = without_copies(read_parts(self.table_dir, NAMES))
+            self._exchange(merged.replace_schema_metadata(arrow_schema().metadata))
             return len(parts)
 
     def _exchange(self, table: pa.Table) -> None:
@@ -288,10 +330,10 @@ class Results(Folder):
         with telling("compact", self.table_dir):
             made = self._new_table()
             write_part(made / self._next_part(), table, merged=True)
-            sync(made)
             exchange(made, self.table_dir)
             sync(self.folder)
             (made / REPLACED).touch()
+            self._move_along(made)
             for part in parts:
                 (made / part.name).unlink()
 
@@ -314,7 +356,7 @@ class Results(Folder):
         return {(row.point_id, row.repeat, row.attempt) for row in rows if row.source == Source.MEASURED}
 
     def _new_table(self) -> Path:
-        made = self.folder / f"{TEMPORARY}table-{secrets.token_hex(4)}"
+        made = self.folder / f"{_TABLE}{secrets.token_hex(4)}"
         made.mkdir()
         return made
 

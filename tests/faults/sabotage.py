@@ -11,14 +11,17 @@ from typing import Any
 
 def parts_in_place() -> None:
     """Write each part under its final name, so that a killed writer leaves half of one."""
-    from sweep.table.parts import write_part
+    import pyarrow.parquet as pq
+
     from sweep.table.store import Results, _arrow_table
 
     def append(self: Results, rows: Sequence[Mapping[str, Any]]) -> Path | None:
         if not rows:
             return None
         part = self.table_dir / self._next_part()
-        write_part(part, _arrow_table(rows), merged=False)
+        with part.open("wb") as file:
+            pq.write_table(_arrow_table(rows), file)
+            os.fsync(file.fileno())
         return part
 
     Results.append = append  # type: ignore[method-assign]
