@@ -38,6 +38,9 @@ QUANTIZATIONS: Mapping[str | None, Precision] = {  # tensorrt_llm.quantization.Q
 MIXED = "MIXED_PRECISION"
 """Per layer: says only that the checkpoint is quantised."""
 
+SET_BY_LATENCY = frozenset({"max_batch_size", "max_num_tokens", "chunked_prefill"})
+"""`trtllm-bench latency` takes none of these: batches of 1, no chunking, tokens from heuristics (low_latency.py)."""
+
 PROVED_BY_REPORT: Mapping[str, str] = {  # setting: the field of Report that states it, and is no echo
     "model": "model",
     "gpu": "gpu_name",
@@ -180,11 +183,8 @@ def quantization_is_the_checkpoint_s(case: Case) -> Iterator[str]:
 
 def limits_are_those_asked_for(case: Case) -> Iterator[str]:
     """Compare batch limits and policy; `trtllm-bench latency` sets the former itself and takes neither."""
-    limits = (
-        ("max_seq_len",) if case.of("bench") == Bench.LATENCY else ("max_batch_size", "max_num_tokens", "max_seq_len")
-    )
-    for name in limits:
-        asked, stated = case.of(name), getattr(case.report, name)
+    for name in ("max_batch_size", "max_num_tokens", "max_seq_len"):
+        asked, stated = None if _is_set_by_bench(case, name) else case.of(name), getattr(case.report, name)
         if asked is not None and stated is not None and stated != asked:
             yield f"{name} is {stated}, not {asked}"
     asked, policy = case.of("scheduler_policy"), case.report.scheduler_policy
@@ -281,7 +281,7 @@ def _told_by_engine(case: Case) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for name, setting in SETTINGS.items():
         asked = case.of(name)
-        if setting.yaml is None or asked is None or setting.yaml not in case.arguments:
+        if setting.yaml is None or asked is None or setting.yaml not in case.arguments or _is_set_by_bench(case, name):
             continue
         told = case.arguments[setting.yaml]
         if name == "kv_cache_dtype":
@@ -303,6 +303,11 @@ def _told_by_engine(case: Case) -> dict[str, tuple[str, str]]:
     if keys and keys.keys() <= case.arguments.keys():
         found["engine"] = ("", "")  # the whole of it is told
     return found
+
+
+def _is_set_by_bench(case: Case, name: str) -> bool:
+    """Say whether the benchmark sets this itself, so that what was asked for is neither wrong nor proved."""
+    return name in SET_BY_LATENCY and case.of("bench") == Bench.LATENCY
 
 
 def _kv_dtype(said: Any, model: Model | None) -> str | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sweep.point import UNLIMITED, Bench, KvCacheDtype, Model, Precision, SchedulerPolicy
 from sweep.report import Distribution, Report, parse_report, weigh
-from sweep.validity import RULES, Case, judge, unverified
+from sweep.validity import RULES, Case, case_of, judge, unverified
 
 REPORTS = Path(__file__).parent / "data" / "reports"
 MODEL = Model(
@@ -210,6 +210,28 @@ def test_latency_sets_its_limits_itself_and_streams() -> None:
     asked = ASKED | dict(bench=Bench.LATENCY, model=report.model, isl=1024, osl=2048, concurrency=1, num_requests=10)
     asked |= dict(tp=8, ep=4, streaming=False, kv_cache_dtype=KvCacheDtype.AUTO)
     assert judge(Case(asked=asked, report=report)) == ()
+
+
+LATENCY_LOG = """\
+[11/07/2025-03:14:00] [TRT-LLM] [I] ATTENTION RUNTIME FEATURES:  AttentionRuntimeFeatures(chunked_prefill=False, \
+cache_reuse=False, has_speculative_draft_tokens=False, chunk_size=3072)
+[11/07/2025-03:14:30] [TRT-LLM] [I] max_seq_len=3072, max_num_requests=1, max_num_tokens=3072, max_batch_size=1
+"""
+"""What the engine of every latency run logs: trtllm-bench switches chunking off, the limits are from heuristics."""
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_what_latency_sets_itself_is_neither_compared_nor_proved(batch: int) -> None:
+    log = LATENCY_LOG.encode() + (REPORTS / "1.2.0rc2-latency.txt").read_bytes()
+    evidence = weigh(report=text("1.2.0rc2-latency"), log=io.BytesIO(log))
+    assert evidence.arguments["enable_chunked_prefill"] == "False"
+    asked = ASKED | dict(bench=Bench.LATENCY, isl=1024, osl=2048, concurrency=1, num_requests=10, tp=8, ep=4)
+    asked |= dict(model=evidence.report and evidence.report.model, kv_cache_dtype=KvCacheDtype.AUTO, max_seq_len=3072)
+    latency = case_of(asked | {"max_batch_size": batch}, evidence)
+    assert judge(latency) == ()
+    assert {"chunked_prefill", "max_batch_size", "max_num_tokens"} <= set(unverified(latency))
+    throughput = case_of(asked | {"bench": Bench.THROUGHPUT, "max_batch_size": 1}, evidence)
+    assert len([reason for reason in judge(throughput) if "chunked_prefill" in reason]) == 1
 
 
 def test_a_multimodal_prompt_is_longer_than_its_text() -> None:

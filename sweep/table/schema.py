@@ -238,7 +238,8 @@ def _effective() -> Iterator[Column]:
         yield Column(f"effective_{name}", kind, unit, meaning, Group.EFFECTIVE)
     meaning = (
         "comma-separated settings that neither the report nor the engine's dump of its arguments proves: TP, EP and"
-        " batch limits in a report only echo the command line"
+        " batch limits in a report only echo the command line, and `trtllm-bench latency` sets batch limits and"
+        " chunking itself"
     )
     yield Column("unverified_settings", Type.STRING, "", meaning, Group.EFFECTIVE)
 
