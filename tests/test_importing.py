@@ -320,6 +320,18 @@ def test_a_dump_in_the_log_is_held_against_what_was_given(run: Any, tmp_path: Pa
     assert run("--json", "--set", "attention_dp=false", log).row["status"] == "invalid"
 
 
+def test_a_dump_on_a_line_of_its_own_is_held_against_what_was_given(run: Any, tmp_path: Path) -> None:
+    dump = (REPORTS / "cli" / "llm-args-dump.txt").read_text().replace("=256", "=1536").replace("=64", "=1024")
+    log = tmp_path / "run.log"
+    log.write_text(dump + STREAMING.with_suffix(".txt").read_text())
+    given = ["--set", "ep=4", "--set", "attention_dp=false", "--set", "moe_backend=TRTLLM"]
+    row = run("--json", *given, log).row
+    assert "ep is 1, not 4" in row["failure_message"]  # of the report; the dump says nothing against it
+    assert not {"tp", "pp", "attention_dp", "moe_backend"} & set(row["unverified_settings"].split(","))
+    other = run("--json", "--set", "moe_backend=CUTLASS", log).row
+    assert "moe_backend = trtllm, not cutlass" in other["failure_message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

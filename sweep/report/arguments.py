@@ -6,10 +6,13 @@ backend, CUDA graphs and chunking it says nothing. The log often has them:
     [I] PyTorchConfig(..., moe_backend='CUTLASS', kv_cache_dtype='auto', use_cuda_graph=True, ...)        1.1
     [I] ATTENTION RUNTIME FEATURES:  AttentionRuntimeFeatures(chunked_prefill=False, ...)                 1.1
     [I] max_seq_len=8224, max_num_requests=64, max_num_tokens=8192, max_batch_size=64                     1.1
-    [I] LLM Args: tensor_parallel_size=8, pipeline_parallel_size=1, ...                                   1.2
+    [I] LLM Args:                                                                                         1.2
+    model=PosixPath('...') tensor_parallel_size=4 kv_cache_config=KvCacheConfig(dtype='fp8', ...) ...
     TorchLlmArgs(model='...', tensor_parallel_size=4, kv_cache_config=KvCacheConfig(dtype='fp8', ...), ...)
 
-Every rank prints them, and a first, smaller engine is built to measure the memory: the last word counts.
+That of 1.2 and later is pydantic's text of the arguments on a line of its own (py_executor_creator.py); it is read on
+the line of its head too, with commas or without. Every rank prints the others, and a first, smaller engine is built to
+measure the memory: the last word counts.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ DUMP = re.compile(
     rb"(?:(?:PyTorchConfig|\w*LlmArgs|AttentionRuntimeFeatures)\(|LLM Args:|max_seq_len=\d+, max_num_req)"
 )
 """Where a dump begins, in the bytes of a line."""
+
+HEAD = re.compile(r"\bLLM Args:\s*$")
+"""The end of a line whose dump is a line of its own, further down."""
+_FIELD = re.compile(r"(?:^|[\s\]:>|])(?=[A-Za-z_]\w*=(?:[\w.]*[('\"\[{<]|[\w.+-]+(?=\s|$)))")
+"""Where the first field begins in such a line, behind any label; no comma ends it."""
 
 _BEGIN = re.compile(r"(PyTorchConfig|\w*LlmArgs|AttentionRuntimeFeatures)\(|LLM Args:|(?=max_seq_len=\d+, max_num_req)")
 
@@ -45,6 +53,16 @@ _TOKEN = re.compile(
     r"""(?P<comma>,)|(?P<key>[A-Za-z_]\w*)=|(?P<word>[^\s,'"()\[\]{}<>=]+)|(?P<other>.)""",
     re.DOTALL,
 )
+
+
+def fields_in(line: str) -> str | None:
+    """Return what a line has of fields as pydantic prints them, without the labels before; None where it has none.
+
+    A line of prose may end in one such figure.
+    """
+    begins = [found.end() for found in _FIELD.finditer(line)]
+    is_dump = len(begins) > 1 or (begins and not line[: begins[0]].strip())
+    return line[begins[0] :] if is_dump else None
 
 
 def read_arguments(line: str) -> dict[str, str]:
@@ -81,6 +99,8 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
                 key = None
             case "comma":
                 key = None
+            case "other" if token[0] in "'\"":
+                return  # a text without an end: the dump was cut in it
             case "text" | "enum" | "word" if key is not None and None not in path:
                 rest = text[token.end() : token.end() + 1]
                 if rest == "(" and token.lastgroup == "word":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from sweep.errors import ReportError
-from sweep.report.arguments import DUMP, read_arguments
+from sweep.report.arguments import DUMP, HEAD, fields_in, read_arguments
 from sweep.report.iterations import STEP, Iterations, StepReader
 from sweep.report.serving import ServingText
 from sweep.report.text import TrtllmText
@@ -26,6 +26,8 @@ LONGEST_LINE = 64 << 10
 MOST_LINES = 20_000
 """A report that has not ended after so many lines never will."""
 MOST_LABELS = 1024
+LINES_TO_DUMP = 8
+"""So many lines may other ranks print between `LLM Args:` and the line that it announces."""
 
 _STARTS = (
     *(b" BACKEND", b" backend", b"= ENGINE DETAILS", b"Serving Benchmark Result"),
@@ -112,6 +114,7 @@ class _Reader:
         self._problem: str | None = None
         self._report_lines: list[str] = []
         self._dumps: dict[str, str] = {}  # by what the dump is of: its line
+        self._lines_to_dump = 0  # so many lines may still come before the dump that the last head announced
         self._arguments: Mapping[str, str] = {}
         self._argument_lines: list[str] = []
         self._steps = StepReader()
@@ -189,14 +192,33 @@ class _Reader:
 
     def _asides(self, block: bytes) -> list[tuple[int, bytes]]:
         """Return where dumps and steps stand, and their lines."""
-        lines = ((begin, _LINE.match(block, begin, begin + LONGEST_LINE)) for begin in _line_begins(block, _ASIDES))
-        return [(begin, line[0]) for begin, line in lines if line is not None]
+        found = self._announced(block, 0)
+        for begin in _line_begins(block, _ASIDES):
+            line = _line_at(block, begin)
+            found.append((begin, line))
+            if b"LLM Args:" in line and HEAD.search(_text(line)):
+                self._lines_to_dump = LINES_TO_DUMP
+                found += self._announced(block, _next_line(block, begin))
+        return sorted(found)
+
+    def _announced(self, block: bytes, position: int) -> list[tuple[int, bytes]]:
+        """Return the dump that a line before `position` announced, as if it stood behind its head."""
+        while self._lines_to_dump and position < len(block):
+            line = _line_at(block, position)
+            self._lines_to_dump -= bool(line.strip())
+            if not DUMP.search(line) and (fields := fields_in(_text(line))) is not None:
+                self._lines_to_dump = 0
+                return [(position, f"LLM Args: {fields}".encode())]
+            position = _next_line(block, position)
+        return []
 
     def _aside(self, line: bytes) -> None:
         if STEP in line:
             self._steps.printed(line)
         elif dump := DUMP.search(line):
-            self._dumps[dump[0].decode()] = plain(line.decode("utf-8", "replace"))
+            of_what = dump[0].decode().lstrip("]: ")
+            self._dumps.pop(of_what, None)  # the last word stands last
+            self._dumps[of_what] = _text(line)
 
     def _conclude(self) -> None:
         """Give the report what came before its end."""
@@ -205,6 +227,23 @@ class _Reader:
         self._iterations = self._steps.summary()
         self._dumps = {}
         self._steps.clear()
+
+
+def _text(line: bytes) -> str:
+    return plain(line.decode("utf-8", "replace"))
+
+
+def _line_at(block: bytes, begin: int) -> bytes:
+    """Return the line that begins there; of one that was cut, only up to its last blank, as half a value is another."""
+    found = _LINE.match(block, begin, begin + LONGEST_LINE)
+    assert found is not None  # it also matches nothing
+    whole = found.end() < len(block) and found.end() < begin + LONGEST_LINE
+    return found[0] if whole else found[0].rpartition(b" ")[0]
+
+
+def _next_line(block: bytes, begin: int) -> int:
+    """Return where the line after this one begins; the length of the block where there is none."""
+    return (block.find(b"\n", begin) + 1) or len(block)
 
 
 def _line_begins(block: bytes, words: Sequence[bytes]) -> list[int]:

@@ -14,7 +14,7 @@ from sweep.report import Iterations, read_log
 from sweep.report.arguments import read_arguments
 from sweep.report.evidence import read_steps
 from sweep.report.iterations import MOST_BUCKETS
-from sweep.report.log import BLOCK_BYTES
+from sweep.report.log import BLOCK_BYTES, LONGEST_LINE
 
 REPORTS = Path(__file__).parent.parent / "data" / "reports"
 REPORT = (REPORTS / "1.2.0rc2-throughput-streaming.txt").read_text()
@@ -91,6 +91,73 @@ def test_the_dump_before_a_report_belongs_to_it() -> None:
     assert read_log(io.BytesIO(unfinished.encode())).arguments["max_batch_size"] == "64"
     estimating = "\n".join([second, EXECUTOR, REPORT])
     assert read_log(io.BytesIO(estimating.encode())).arguments["max_batch_size"] == "64"
+
+
+DUMP = (REPORTS / "cli" / "llm-args-dump.txt").read_text()
+HEAD, FIELDS = DUMP.splitlines()
+DUMPED = {
+    "tensor_parallel_size": "4",
+    "pipeline_parallel_size": "1",
+    "moe_expert_parallel_size": "4",
+    "max_seq_len": "256",
+    "enable_attention_dp": "False",
+    "enable_chunked_prefill": "True",
+    "kv_cache_config.dtype": "fp8",
+    "kv_cache_config.free_gpu_memory_fraction": "0.85",
+    "cuda_graph_config.max_batch_size": "4",
+    "moe_config.backend": "TRTLLM",
+    "speculative_config": "None",
+    "print_iter_log": "False",
+}
+"""Of the dump in llm-args-dump.txt, as it stands there."""
+
+
+def arguments_of(*lines: str) -> dict[str, str]:
+    return dict(read_log(io.BytesIO("\n".join([*lines, REPORT]).encode())).arguments)
+
+
+@pytest.mark.parametrize(
+    ("head", "label"),
+    [
+        *[("", ""), ("0: ", "0: "), ("[pod/x/main] ", "[pod/x/main] "), ("web-1  | ", "web-1  | ")],
+        *[("2025-11-07T03:14:00.123456789Z ", "2025-11-07T03:14:00.123456790Z "), ("[1,0]<stdout>:", "[1,0]<stdout>:")],
+        *[("[pod/x/main] ", ""), ("\x1b[32m", ""), ("[rank0]: ", "[rank0]: ")],
+    ],
+)
+def test_a_dump_on_the_line_after_its_head_is_read(head: str, label: str) -> None:
+    found = arguments_of(f"{head}{HEAD}", f"{label}{FIELDS}", "[I] max_tokens=7 in the pool")
+    assert found.items() >= DUMPED.items()
+    assert "max_tokens" not in found
+    assert arguments_of(f"{head}{HEAD} {FIELDS}").items() >= DUMPED.items()
+    assert arguments_of(f"{head}{HEAD} ", "", f"{label}{FIELDS}").items() >= DUMPED.items()
+
+
+def test_other_ranks_may_print_between_a_head_and_its_dump() -> None:
+    other = "[11/07/2025-03:14:00] [TRT-LLM] [RANK 1] [I] Creating CUDA graph instances, padded blocks=11"
+    assert arguments_of(HEAD, other, EXECUTOR, FIELDS).items() >= DUMPED.items()
+    assert arguments_of(f"0: {HEAD}", f"1: {other}", f"0: {FIELDS}").items() >= DUMPED.items()
+    assert "tensor_parallel_size" not in arguments_of(HEAD, *[other] * 20, FIELDS)  # too far away to be its own
+
+
+def test_of_two_dumps_the_last_one_counts() -> None:
+    first = FIELDS.replace("max_batch_size=64", "max_batch_size=1").replace("TRTLLM", "CUTLASS")
+    assert arguments_of(HEAD, first, EXECUTOR, HEAD, FIELDS).items() >= (DUMPED | {"max_batch_size": "64"}).items()
+    assert arguments_of(HEAD, FIELDS, f"{HEAD} {first}")["moe_config.backend"] == "CUTLASS"
+
+
+def test_of_a_dump_that_was_cut_only_what_is_whole_is_read() -> None:
+    whole = read_arguments(f"LLM Args: {FIELDS}")
+    for end in range(len(FIELDS)):
+        found = read_log(io.BytesIO(f"{HEAD}\n{FIELDS[:end]}".encode())).arguments
+        assert found.items() <= whole.items()
+    assert read_log(io.BytesIO(f"{HEAD}\n{FIELDS}\n".encode())).arguments == whole
+    long = f"model='{'x' * LONGEST_LINE}' max_batch_size=6"
+    assert arguments_of(HEAD, f"tensor_parallel_size=4 {long}") == {"tensor_parallel_size": "4"}
+
+
+def test_a_head_without_a_dump_gives_nothing() -> None:
+    assert arguments_of(HEAD) == {}
+    assert arguments_of(HEAD, "no fields here", "x = 1, y=2") == {}
 
 
 # ------------------------------------------------------------------------------------------------------------ the steps
@@ -194,7 +261,7 @@ def test_a_line_without_end_is_read_in_bounded_memory() -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 100, 4096])
 def test_where_blocks_begin_makes_no_difference(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "\n".join([EXECUTOR, step(1, 5, 0.5), REPORT.replace("\n", "\r\n"), step(2, 1, 0.1)]).encode()
+    said = "\n".join([EXECUTOR, HEAD, FIELDS, step(1, 5, 0.5), REPORT.replace("\n", "\r\n"), step(2, 1, 0.1)]).encode()
     whole = read_log(io.BytesIO(said))
     monkeypatch.setattr("sweep.report.log.BLOCK_BYTES", size)
     found = read_log(io.BytesIO(said))
@@ -203,7 +270,7 @@ def test_where_blocks_begin_makes_no_difference(size: int, monkeypatch: pytest.M
 
 def test_the_excerpt_gives_the_same_again() -> None:
     noise = "[11/07/2025-03:11:09] [TRT-LLM] [I] Loading weights\n" * 5000
-    said = f"{noise}{PYTORCH_CONFIG}\n{EXECUTOR}\n{noise}0: {REPORT}{noise}ValueError: in the end\n"
+    said = f"{noise}{PYTORCH_CONFIG}\n{EXECUTOR}\n{HEAD}\n{FIELDS}\n{noise}0: {REPORT}{noise}ValueError: in the end\n"
     whole = read_log(io.BytesIO(said.replace("\n", "\n0: ").encode()))
     assert whole.report is not None
     assert len(whole.excerpt) < 80_000
