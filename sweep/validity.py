@@ -291,13 +291,15 @@ def _told_by_engine(case: Case) -> dict[str, tuple[str, str]]:
         elif told in ("None", "-1"):
             if name == "ep":
                 found[name] = (_spelled(asked), "1")  # TensorRT-LLM's default: the experts are split by tp
-        elif not (name == "moe_backend" and told.upper() == "AUTO"):
+        elif not (name == "moe_backend" and "AUTO" in (told.upper(), str(asked).upper())):
             found[name] = (_spelled(asked), _spelled(told))
     engine = json.loads(case.of("engine") or "{}")
     if "cuda_graph_config" in engine and "use_cuda_graph" in case.arguments:
         asked = str(engine["cuda_graph_config"] is not None)
         found["engine.cuda_graph_config"] = (_spelled(asked), _spelled(case.arguments["use_cuda_graph"]))
     keys = dict(_leaves("", engine))
+    for section in {section for key in keys for section in _sections(key) if case.arguments.get(section) == "None"}:
+        found[f"engine.{section}"] = ("set", "none")  # all of it was lost
     for key in keys.keys() & case.arguments.keys():
         found[f"engine.{key}"] = (_spelled(keys[key]), _spelled(case.arguments[key]))
     if keys and keys.keys() <= case.arguments.keys():
@@ -326,6 +328,12 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _leaves(f"{path}.{key}" if path else str(key), item)
     else:
         yield path, value
+
+
+def _sections(key: str) -> Iterator[str]:
+    """Yield the keys of the sections that a dotted key lies in."""
+    parts = key.split(".")
+    yield from (".".join(parts[:length]) for length in range(1, len(parts)))
 
 
 def _spelled(value: Any) -> str:

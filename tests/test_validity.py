@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sweep.point import UNLIMITED, Bench, KvCacheDtype, Model, Precision, SchedulerPolicy
 from sweep.report import Distribution, Report, parse_report, weigh
+from sweep.report.arguments import read_arguments
 from sweep.validity import RULES, Case, case_of, judge, unverified
 
 REPORTS = Path(__file__).parent / "data" / "reports"
@@ -142,6 +143,33 @@ BROKEN: dict[str, tuple[Case, str]] = {
     "cuda graphs": (
         case({"engine": '{"cuda_graph_config":null}'}, arguments={"use_cuda_graph": "True"}),
         "engine.cuda_graph_config = true, not false",
+    ),
+    "lost MTP": (
+        case({"mtp_layers": 3}, arguments=read_arguments("LLM Args: speculative_config=None a=1")),
+        "the engine was started with mtp_layers = 0, not 3",
+    ),
+    "MTP of another length": (
+        case(
+            {"mtp_layers": 3},
+            arguments=read_arguments(
+                "LLM Args: speculative_config=MTPDecodingConfig(max_draft_len=2, num_nextn_predict_layers=3)"
+            ),
+        ),
+        "the engine was started with mtp_layers = 2, not 3",
+    ),
+    "a section of the YAML that was lost": (
+        case(
+            {"engine": '{"cuda_graph_config":{"batch_sizes":[1],"enable_padding":true}}'},
+            arguments=read_arguments("LLM Args: cuda_graph_config=None a=1"),
+        ),
+        "the engine was started with engine.cuda_graph_config = none, not set",
+    ),
+    "graphs that were to be off": (
+        case(
+            {"engine": '{"cuda_graph_config":null}'},
+            arguments=read_arguments("LLM Args: cuda_graph_config=CudaGraphConfig(enable_padding=True) a=1"),
+        ),
+        "engine.cuda_graph_config = cudagraphconfig, not none",
     ),
     "an old report": (
         case(environment={"reported_at": BEGIN - timedelta(seconds=1)}),
@@ -319,6 +347,36 @@ def test_the_engine_s_dump_proves_what_it_says() -> None:
     asked = {"engine": '{"cuda_graph_config":{"enable_padding":true},"stream_interval":10}'}
     assert judge(case(asked, arguments=arguments)) == ()
     assert "engine" in unverified(case(asked, arguments=arguments))
+
+
+MTP_DUMP = (
+    "LLM Args: tensor_parallel_size=4 cuda_graph_config=CudaGraphConfig(batch_sizes=[1, 2], max_batch_size=1762,"
+    " enable_padding=True, mode='decode') moe_config=MoeConfig(backend='CUTLASS') torch_compile_config="
+    "TorchCompileConfig(enable_piecewise_cuda_graph=None, capture_num_tokens=None, enable_userbuffers=False)"
+    " prefill_cuda_graph_backend=<PrefillCudaGraphBackend.PIECEWISE: 'piecewise'> speculative_config="
+    "MTPDecodingConfig(max_draft_len=3, num_nextn_predict_layers=1, decoding_type='MTP')"
+)
+
+
+def test_keys_that_the_newest_versions_moved_do_not_make_a_good_run_invalid() -> None:
+    engine = {
+        "cuda_graph_config": {"enable_padding": True, "max_batch_size": 1762},
+        "torch_compile_config": {"enable_piecewise_cuda_graph": True, "enable_userbuffers": False},
+        "speculative_config": {"decoding_type": "MTP"},
+    }
+    asked = {"mtp_layers": 3, "moe_backend": "AUTO", "engine": json.dumps(engine)}
+    moved = case(asked, arguments=read_arguments(MTP_DUMP))
+    assert judge(moved) == ()
+    assert not {"tp", "mtp_layers", "engine"} & set(unverified(moved))
+    assert "moe_backend" in unverified(moved)
+
+
+def test_other_speculation_is_no_mtp() -> None:
+    dump = "LLM Args: speculative_config=EagleDecodingConfig(decoding_type='Eagle', max_draft_len=3) a=1"
+    engine = json.dumps({"speculative_config": {"decoding_type": "Eagle", "max_draft_len": 3}})
+    eagle = case({"mtp_layers": 0, "engine": engine}, arguments=read_arguments(dump))
+    assert judge(eagle) == ()
+    assert not {"mtp_layers", "engine"} & set(unverified(eagle))
 
 
 def test_an_older_report_names_no_gpu() -> None:

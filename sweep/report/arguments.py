@@ -45,6 +45,8 @@ _SAME: Mapping[str, str] = {  # what other dumps call the keys of TorchLlmArgs
     "attention_dp_time_out_iters": "attention_dp_config.timeout_iters",
     "torch_compile_piecewise_cuda_graph": "torch_compile_config.enable_piecewise_cuda_graph",
 }
+_SPECULATION = "speculative_config"
+_MTP_LAYERS = f"{_SPECULATION}.num_nextn_predict_layers"
 _ADJUSTED = frozenset({"max_seq_len"})
 """The engine raises or lowers it to what its memory holds after it was told; only the arguments say what was asked."""
 
@@ -68,7 +70,8 @@ def fields_in(line: str) -> str | None:
 def read_arguments(line: str) -> dict[str, str]:
     """Return what the dump in this line says, by dotted key as in the engine YAML; texts without their quotes.
 
-    Lists, and what is no `key=value`, are passed over. A line that holds no dump gives nothing.
+    A section is told by the name of its class. Lists, and what is no `key=value`, are passed over. A line that holds no
+    dump gives nothing.
     """
     begin = _BEGIN.search(line)
     if begin is None:
@@ -78,7 +81,23 @@ def read_arguments(line: str) -> dict[str, str]:
     for key, value in _pairs(line[begin.end() :]):
         if not (of_executor and key in _ADJUSTED):
             found[_SAME.get(key, key)] = value
+    _tell_by_old_keys(found)
     return found
+
+
+def _tell_by_old_keys(found: dict[str, str]) -> None:
+    """Add what newer versions tell by other keys than those that the engine YAML still has.
+
+    Of MTP the draft length counts: since 2026 `num_nextn_predict_layers` is the number of layers in the checkpoint
+    (MTPDecodingConfig), and one in the YAML is moved to `max_draft_len`; 1.2 sets both to the same.
+    """
+    speculation, draft = found.get(_SPECULATION), found.get(f"{_SPECULATION}.max_draft_len", "None")
+    if speculation is not None and not speculation.startswith("MTP"):
+        found[_MTP_LAYERS] = "0"
+    elif speculation is not None and draft != "None":
+        found[_MTP_LAYERS] = draft
+    if (backend := found.get("prefill_cuda_graph_backend", "None")) != "None":
+        found["torch_compile_config.enable_piecewise_cuda_graph"] = str(backend.upper() == "PIECEWISE")
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
@@ -103,8 +122,10 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
                 return  # a text without an end: the dump was cut in it
             case "text" | "enum" | "word" if key is not None and None not in path:
                 rest = text[token.end() : token.end() + 1]
-                if rest == "(" and token.lastgroup == "word":
-                    continue  # the name of a nested configuration
+                if rest == "(" and token.lastgroup == "word":  # of a nested configuration
+                    if token[0].endswith("Config"):
+                        yield ".".join([*(name for name in path if name), key]), token[0]
+                    continue
                 yield ".".join([*(name for name in path if name), key]), _plain(token[0])
                 key = None
             case _:

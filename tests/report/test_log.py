@@ -155,6 +155,32 @@ def test_of_a_dump_that_was_cut_only_what_is_whole_is_read() -> None:
     assert arguments_of(HEAD, f"tensor_parallel_size=4 {long}") == {"tensor_parallel_size": "4"}
 
 
+@pytest.mark.parametrize(
+    ("speculation", "layers"),
+    [
+        ("MTPDecodingConfig(max_draft_len=3, num_nextn_predict_layers=1, mtp_eagle_one_model=True)", "3"),  # 2026
+        ("MTPDecodingConfig(max_draft_len=3, num_nextn_predict_layers=3)", "3"),  # 1.2
+        ("MTPDecodingConfig(max_draft_len=None, speculative_model=None, num_nextn_predict_layers=3)", "3"),
+        ("MTPDecodingConfig(decoding_type='MTP', max_draft_len=2, num_nextn_predict_layers=None)", "2"),
+        ("EagleDecodingConfig(max_draft_len=3, eagle3_one_model=True)", "0"),
+        ("None", "0"),
+    ],
+)
+def test_mtp_is_told_by_the_draft_length(speculation: str, layers: str) -> None:
+    line = FIELDS.replace("speculative_config=None", f"speculative_config={speculation}")
+    assert arguments_of(HEAD, line)["speculative_config.num_nextn_predict_layers"] == layers
+
+
+def test_keys_that_moved_are_told_as_the_engine_yaml_has_them() -> None:
+    """TorchCompileConfig.enable_piecewise_cuda_graph became prefill_cuda_graph_backend of the arguments."""
+    key = "torch_compile_config.enable_piecewise_cuda_graph"
+    old = "torch_compile_config=TorchCompileConfig(enable_piecewise_cuda_graph=False, enable_userbuffers=False)"
+    piecewise = f"{old} prefill_cuda_graph_backend=<PrefillCudaGraphBackend.PIECEWISE: 'piecewise'>"
+    assert arguments_of(HEAD, f"a=1 {piecewise}")[key] == "True"
+    assert arguments_of(HEAD, f"a=1 {old} prefill_cuda_graph_backend='disabled'")[key] == "False"
+    assert arguments_of(HEAD, f"a=1 {old} prefill_cuda_graph_backend=None")[key] == "False"
+
+
 def test_a_head_without_a_dump_gives_nothing() -> None:
     assert arguments_of(HEAD) == {}
     assert arguments_of(HEAD, "no fields here", "x = 1, y=2") == {}
