@@ -4,13 +4,16 @@ Its percentiles are those that were asked for, interpolated linearly. It knows t
 dtype, and neither ISL nor OSL as settings. The key of the goodput has a colon in it (`"request_goodput:"`). Older
 versions print no lines for all and for failed requests; then only the successful ones are known.
 `user_throughput` is the mean over requests of OSL / E2E.
+
+2026's JSON has energy as an object, and `avg_decoded_tokens_per_iter`, which was one number, as an object of
+statistics; both are also printed. With speculative decoding that figure is the acceptance length; else it is 0.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweep.errors import ReportError
@@ -21,6 +24,7 @@ from sweep.report.value import MOST_COUNT, Distribution, Report, Tool, utf8
 
 _FIGURES = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "e2el_ms"}
 _STATS = {"mean": "mean", "median": "p50", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
+_ACCEPTANCE_STATS = _STATS | {"min": "min", "max": "max"}
 _KEY = re.compile(r"(mean|median|std|p[\d.]+)_(ttft|tpot|itl|e2el)_ms")
 _DETAILS = frozenset({"input_lens", "output_lens", "ttfts", "itls", "generated_texts", "errors"})
 """Of --save-detailed: one entry per request."""
@@ -29,6 +33,8 @@ _HEADER = re.compile(r"=+ Serving Benchmark Result =+")
 _END = re.compile(r"={20,}")
 _LINE = re.compile(r"([A-Za-z][^:]*?)\s*:\s+(\S+)")
 _STAT_LINE = re.compile(r"(Mean|Median|P[\d.]+) (TTFT|TPOT|ITL|E2EL) \(ms\)")
+_ACCEPTANCE = "avg_decoded_tokens_per_iter"
+_ACCEPTANCE_LINE = re.compile(r"(?:(Mean|Median|Min|Max|P[\d.]+) )?Avg Decoded Tokens per Iter", re.IGNORECASE)
 _LABELS = {
     "total requests": "num_prompts",
     "successful requests": "completed",
@@ -43,7 +49,6 @@ _LABELS = {
     "output token throughput (tok/s)": "output_throughput",
     "total token throughput (tok/s)": "total_token_throughput",
     "user throughput (tok/s)": "user_throughput",
-    "avg decoded tokens per iter": "avg_decoded_tokens_per_iter",
 }
 _COUNTS = frozenset({"num_prompts", "completed", "failed", "total_input_tokens", "total_output_tokens"})
 
@@ -78,8 +83,8 @@ def parse_serving(said: Mapping[str, Any]) -> Report:
             if stat in _STATS:
                 stats[_FIGURES[figure]][_STATS[stat]] = _number(said, key)
                 continue
-        if key not in _TAKEN and key not in _DETAILS and isinstance(value, (str, int, float)):
-            extra[utf8(key)] = utf8(value) if isinstance(value, str) else value
+        if key not in _TAKEN and key not in _DETAILS:
+            extra |= _flat(utf8(key), value)
     return Report(
         tool=Tool.BENCHMARK_SERVING,
         model=_text(said.get("model_id")),
@@ -101,8 +106,39 @@ def parse_serving(said: Mapping[str, Any]) -> Report:
         tpot_ms=_distribution(stats["tpot_ms"]),
         itl_ms=_distribution(stats["itl_ms"]),
         e2el_ms=_distribution(stats["e2el_ms"]),
-        **energy_fields(extra),
+        acceptance_length=_acceptance_length(said),
+        **energy_fields(extra, duration_s=_number(said, "duration")),
     )
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, float | str]]:
+    """Yield texts and numbers by their dotted path; lists are of --save-detailed or of the environment."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(f"{path}.{utf8(str(key))}", item)
+    elif isinstance(value, str):
+        yield path, utf8(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield path, value
+
+
+def _acceptance_length(said: Mapping[str, Any]) -> Distribution | None:
+    """Return the tokens that a request got per step, however a version says it; None where nothing was speculated.
+
+    Raises:
+        ReportError: a statistic is not a number.
+    """
+    block = said.get(_ACCEPTANCE)
+    whole: dict[str, Any] = dict(block) if isinstance(block, Mapping) else {"mean": block}
+    if isinstance(percentiles := whole.get("percentiles"), Mapping):
+        whole |= percentiles
+    whole |= {key.removesuffix(f"_{_ACCEPTANCE}"): said[key] for key in said if key.endswith(f"_{_ACCEPTANCE}")}
+    stats: dict[str, float] = {}
+    for key in whole:
+        stat = _ACCEPTANCE_STATS.get(key.removesuffix(".0"))
+        if stat is not None and (number := _number_or_none(whole, key)) is not None:
+            stats[stat] = number
+    return Distribution(**stats) if stats.get("mean") else None
 
 
 _TAKEN = frozenset(
@@ -147,6 +183,8 @@ class ServingText:
         key = _LABELS.get(label.lower())
         if key is None and (stat := _STAT_LINE.fullmatch(label)):
             key = f"{stat[1].lower()}_{stat[2].lower()}_ms"
+        elif key is None and (accepted := _ACCEPTANCE_LINE.fullmatch(label)):
+            key = f"{accepted[1].lower()}_{_ACCEPTANCE}" if accepted[1] else _ACCEPTANCE
         if key in ("max_concurrency", "failed") or self._open:
             if value == "None":
                 self._said[key or label] = None

@@ -281,6 +281,11 @@ def _build(draft: _Draft) -> Report:
             fields[name] = Distribution(mean=mean)  # all that 0.17 and before say
     for name, said in stats.items():
         fields.setdefault(name, Distribution(**said))
+    gpus = (fields.get("tp") or 0) * (fields.get("pp") or 1)
     return Report(
-        engine_backend=draft.backend, streaming=streaming, extra=draft.extra, **energy_fields(draft.extra), **fields
+        engine_backend=draft.backend,
+        streaming=streaming,
+        extra=draft.extra,
+        **energy_fields(draft.extra, duration_s=fields["duration_s"], gpus=gpus),
+        **fields,
     )

@@ -65,6 +65,7 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
     extra = dict(_extra(said))
     speed = streaming and streaming.number_or_none("token_output_speed_tok_s")
     speeds = streaming and streaming.distribution_or_none("gen_tps_percentiles")
+    duration_s = performance.number("total_latency_ms") / 1e3
     if speed is not None and speeds is None:
         extra["streaming_metrics.token_output_speed_tok_s"], speed = speed, None
     return Report(
@@ -94,7 +95,7 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         concurrency_mean=requests.number("avg_num_concurrent_requests"),
         isl_mean=requests.number("avg_input_length"),
         osl_mean=requests.number("avg_output_length"),
-        duration_s=performance.number("total_latency_ms") / 1e3,
+        duration_s=duration_s,
         request_tput_rps=performance.number("request_throughput_req_s"),
         output_tput_tps=performance.number("system_output_throughput_tok_s"),
         total_tput_tps=performance.number("system_total_throughput_tok_s"),
@@ -116,7 +117,7 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         osl=dataset.distribution("osl_stats"),
         seq_len=dataset.distribution("seq_len_stats"),
         extra=extra,
-        **energy_fields(extra),
+        **energy_fields(extra, duration_s=duration_s, gpus=world.count("tp_size") * world.count("pp_size")),
     )
 
 

@@ -90,6 +90,59 @@ def test_details_per_request_and_metadata_are_no_figures() -> None:
     assert not {"input_lens", "errors", "generated_texts"} & report.extra.keys()
 
 
+def test_energy_of_2026_is_the_same_from_json_and_text() -> None:
+    of_json = parse_report((REPORTS / "cli" / "serving" / "energy.json").read_bytes())
+    with (REPORTS / "cli" / "serving" / "energy.txt").open("rb") as file:
+        of_text = read_log(file).report
+    assert of_text is not None
+    assert (of_json.energy_j, of_text.energy_j) == (34000, 34000)
+    assert of_json.output_tokens_per_j == 0.12047058823529412
+    assert of_text.output_tokens_per_j == 0.1205
+    assert of_json.power_w_per_gpu is None and of_text.power_w_per_gpu is None  # of all GPUs; how many is not known
+    assert of_json.acceptance_length is None and of_text.acceptance_length is None  # nothing was speculated
+
+
+@pytest.mark.parametrize("name", ["plain", "energy", "fail"])
+def test_text_and_json_of_2026_agree(name: str) -> None:
+    files = REPORTS / "cli" / "serving"
+    with (files / f"{name}.txt").open("rb") as log:
+        evidence = weigh(report=(files / f"{name}.json").read_bytes(), log=log)
+    assert (evidence.disagreements, evidence.problem) == ((), None)
+    assert evidence.report is not None and evidence.report.requests_failed == (name == "fail")
+
+
+STATISTICS = {"mean": 2.79, "min": 2.3, "max": 3.4, "median": 2.8, "percentiles": {"p50.0": 2.8, "p99.0": 3.3}}
+FLAT = {"mean": 2.79, "median": 2.8, "std": 0.2, "min": 2.3, "max": 3.4, "p50": 2.8, "p99": 3.3}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"avg_decoded_tokens_per_iter": STATISTICS},
+        {f"{stat}_avg_decoded_tokens_per_iter": value for stat, value in FLAT.items()},
+        {"avg_decoded_tokens_per_iter": 2.79},
+    ],
+)
+def test_decoded_tokens_per_step_are_the_acceptance_length(keys: dict[str, Any]) -> None:
+    found = parse_serving(data() | {"avg_decoded_tokens_per_iter": 0.0} | keys).acceptance_length
+    assert found is not None and found.mean == 2.79
+    if len(keys) > 1 or isinstance(keys["avg_decoded_tokens_per_iter"], dict):
+        assert (found.p50, found.p99, found.min, found.max) == (2.8, 3.3, 2.3, 3.4)
+    lines = "".join(
+        f"{label + ' Avg Decoded Tokens per Iter:':<40} {FLAT[stat]:<10.2f}\n"
+        for label, stat in (("Mean", "mean"), ("Median", "median"), ("Std Dev", "std"), ("Max", "max"), ("P99", "p99"))
+    )
+    report = log(TEXT.replace("---------------Time to First", f"{lines}---------------Time to First")).report
+    assert (report.acceptance_length.mean, report.acceptance_length.p99) == (2.79, 3.3)
+    evidence = weigh(report=json.dumps(data() | keys), log=io.BytesIO(TEXT.encode()))
+    assert evidence.disagreements == ()
+
+
+def test_a_wrong_statistic_of_an_object_is_refused() -> None:
+    with pytest.raises(ReportError, match="mean"):
+        parse_serving(data() | {"avg_decoded_tokens_per_iter": STATISTICS | {"mean": "fast"}})
+
+
 @pytest.mark.parametrize("key", ["duration", "completed", "request_throughput", "output_throughput"])
 @pytest.mark.parametrize("wrong", ["12", True, float("nan"), -1, [], None])
 def test_a_wrong_value_is_refused(key: str, wrong: Any) -> None:

@@ -81,10 +81,29 @@ def test_what_a_newer_version_says_more_is_kept_as_it_was_said() -> None:
 )
 def test_energy_is_recognised_by_its_words(block: dict[str, Any]) -> None:
     report = parse_json(data() | block)
-    assert (report.energy_j, report.power_w_per_gpu, report.output_tokens_per_j) == (17344.9, 688.8, 2.5)
+    assert (report.energy_j, report.power_w_per_gpu, report.output_tokens_per_j) == (17344.9, 688.8 / 4, 2.5)
     changed = data()
     changed["performance"] |= next(iter(block.values())) if len(block) == 1 else block
     assert parse_json(changed).energy_j == 17344.9
+
+
+@pytest.mark.parametrize(
+    ("power_w", "of_one"),
+    [
+        (696.5, 696.5 / 4),  # J / s of all 4 GPUs, as NVIDIA's monitor sums them
+        (174.1, 174.1),  # of one
+        (650.0, 650.0 / 4),
+        (350.0, None),  # neither
+        (0.0, None),
+    ],
+)
+def test_whose_power_it_is_follows_from_the_energy(power_w: float, of_one: float | None) -> None:
+    block = {"energy": {"total_energy_j": 17344.9, "average_gpu_power_w": power_w}}
+    assert parse_json(data() | block).power_w_per_gpu == of_one
+    assert parse_json(data() | {"energy": {"average_gpu_power_w": power_w}}).power_w_per_gpu is None
+    alone = data() | block
+    alone["world_info"] |= {"tp_size": 1, "world_size": 1}
+    assert parse_json(alone).power_w_per_gpu == (power_w if of_one and power_w > 600 else None)
 
 
 @pytest.mark.parametrize("name", ["total_tokens_per_joule", "Total TPS/W", "input_tokens_per_j"])
