@@ -25,11 +25,11 @@ from sweep import plan, validity
 from sweep.failure import classify
 from sweep.jobfiles import files_of
 from sweep.matrix import expand
-from sweep.point import SETTINGS
-from sweep.report import parse_report
+from sweep.point import SETTINGS, Bench, Model, MoeBackend
+from sweep.report import parse_report, weigh
 from sweep.table import ENVIRONMENT
 from tests.patience import HANG_S
-from tests.test_matrix import CHECKED, LLAMA
+from tests.test_matrix import CHECKED, LLAMA, R1
 
 ROOT = Path(__file__).parent.parent
 STANDIN = Path(__file__).parent / "standins" / "trtllm_bench.py"
@@ -147,6 +147,12 @@ class Pod:
         )
         return done.returncode, results_in(done.stdout), done.stderr
 
+    def case(self, result: Mapping[str, Any], settings: Mapping[str, Any]) -> validity.Case:
+        """Return what the gate judges of a result whose files lie on the volume."""
+        folder = self.results / "s1" / result["point"] / result["attempt"]
+        with (folder / "log.txt").open("rb") as log:
+            return validity.case_of(settings, weigh(report=(folder / "report.json").read_bytes(), log=log))
+
     @property
     def downloads(self) -> list[str]:
         calls = self.folder / "hf-calls"
@@ -159,10 +165,15 @@ def results_in(text: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix(MARK)) for line in lines]
 
 
-def deployment(concurrency: Iterable[int] = (1, 4), **changed: Any) -> plan.Deployment:
-    settings = CHECKED | {"model": LLAMA.id, "isl": 16, "osl": 8, "num_requests": 8} | changed
-    grown = expand({"grid": {"concurrency": list(concurrency)}}, settings, LLAMA)
-    (made,) = plan.make([(LLAMA, grown)], sweep_id="s1", nodes=1).deployments
+PROVED_BY_ENGINE = frozenset(
+    {"tp", "pp", "ep", "attention_dp", "chunked_prefill", "max_batch_size", "max_num_tokens", "max_seq_len"}
+)
+
+
+def deployment(concurrency: Iterable[int] = (1, 4), model: Model = LLAMA, **changed: Any) -> plan.Deployment:
+    settings = CHECKED | {"isl": 16, "osl": 8, "num_requests": 8} | changed | {"model": model.id}
+    grown = expand({"grid": {"concurrency": list(concurrency)}}, settings, model)
+    (made,) = plan.make([(model, grown)], sweep_id="s1", nodes=1).deployments
     return made
 
 
@@ -204,12 +215,41 @@ def test_every_point_is_measured_and_its_report_passes_the_gate(pod: Pod, versio
             0,
             "ended",
         )
-        report = parse_report(result["report"])
-        assert validity.judge(validity.Case(asked=asked(attempt.point), report=report)) == ()
+        case = pod.case(result, asked(attempt.point))
+        assert validity.judge(case) == ()
+        assert not PROVED_BY_ENGINE & set(validity.unverified(case))
         assert datetime.fromisoformat(result["started_at"]) <= datetime.fromisoformat(result["ended_at"])
     first, second = told
     assert datetime.fromisoformat(second["started_at"]) >= datetime.fromisoformat(first["ended_at"])
     assert ("--config" in said) == (version == "1.3.0")
+
+
+@pytest.mark.parametrize("version", ["1.2.0rc2", "1.3.0"])
+def test_a_latency_point_passes_the_gate_and_what_it_sets_itself_is_not_proved(tmp_path: Path, version: str) -> None:
+    pod = Pod(tmp_path / "pod", deployment([1], bench=Bench.LATENCY))
+    code, (result,), said = pod.run(STANDIN_VERSION=version)
+    assert code == 0, said
+    case = pod.case(result, asked(pod.deployment.attempts[0].point))
+    assert (case.arguments["enable_chunked_prefill"], case.arguments["max_num_tokens"]) == ("False", "3072")
+    assert validity.judge(case) == ()
+    missing = set(validity.unverified(case))
+    assert {"max_batch_size", "max_num_tokens", "chunked_prefill"} <= missing
+    assert not (PROVED_BY_ENGINE - validity.SET_BY_LATENCY) & missing
+
+
+@pytest.mark.parametrize("version", ["1.2.0rc2", "1.3.0"])
+def test_the_engine_tells_mtp_attention_dp_and_moe_backend(tmp_path: Path, version: str) -> None:
+    settings = {"ep": 4, "attention_dp": True, "mtp_layers": 3, "moe_backend": MoeBackend.TRTLLM}
+    pod = Pod(tmp_path / "pod", deployment([8], model=R1, **settings))
+    code, (result,), said = pod.run(STANDIN_VERSION=version)
+    assert code == 0, said
+    case = pod.case(result, asked(pod.deployment.attempts[0].point))
+    assert validity.judge(case) == ()
+    assert not (PROVED_BY_ENGINE | {"mtp_layers", "moe_backend"}) & set(validity.unverified(case))
+    lost = dict(case.arguments) | {"enable_attention_dp": "False"}
+    assert validity.judge(replace(case, arguments=lost)) == (
+        "the engine was started with attention_dp = false, not true",
+    )
 
 
 def test_the_environment_is_columns(pod: Pod) -> None:

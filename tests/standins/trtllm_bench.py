@@ -5,6 +5,9 @@ Takes exactly the options of 1.2.0rc2, or of 1.3 with STANDIN_VERSION=1.3.0, wit
 others as click does: also `throughput --help` without --model, which the group requires (1.3 does not for help). Called
 prepare_dataset.py it is that script of 1.2. Standard library only, because it also runs in a pod.
 
+Before the run the engine logs its limits and, on a line of its own, its arguments (py_executor_creator.py), merged from
+command line and engine YAML; `latency` sets batch size, tokens and chunking itself (low_latency.py).
+
     STANDIN_FAIL     how to fail: a key of FAILURES, or hang, report_then_crash, slow_to_die, leak (prints the token),
                      hang_detected (kills itself, as TensorRT-LLM's own watch does), stray_rank (leaves a process in a
                      session of its own), host_memory (takes it until the kernel ends this process; only in a pod with
@@ -38,14 +41,17 @@ def options(names: str, kind: Kind) -> dict[str, Kind]:
 
 
 LEVELS = ("internal_error", "error", "warning", "info", "verbose", "debug")
-TOP = options("--model -m --model_path --workspace -w" + (" --revision" if NEWER else ""), "text") | {
-    "--log_level": LEVELS
-}
+TOP = (
+    options("--model -m --model_path --workspace -w" + (" --revision" if NEWER else ""), "text")
+    | {"--log_level": (*LEVELS, "trace") if NEWER else LEVELS}
+    | (options("--telemetry --no-telemetry", None) if NEWER else {})
+)
 BOTH: dict[str, Kind] = (
     options(
         "--max_seq_len --max_input_len --num_requests --warmup --tp --pp --ep --beam_width --concurrency", "integer"
     )
-    | options("--extra_llm_api_options --report_json --iteration_log" + (" --config" if NEWER else ""), "text")
+    | options("--extra_llm_api_options --report_json --iteration_log", "text")
+    | (options("--config --custom_tokenizer", "text") if NEWER else {})
     | options("--dataset --sampler_options --engine_dir", "path")
     | {
         "--kv_cache_free_gpu_mem_fraction": "float",
@@ -67,6 +73,8 @@ THROUGHPUT = (
     }
 )
 COMMANDS = {"throughput": THROUGHPUT, "latency": BOTH | {"--medusa_choices": "path"}}
+LATENCY_TOKENS = 3072
+"""max_num_tokens of a latency run: a heuristic, made up here; 3072 is of a real report of 1.2.0rc2."""
 PREPARE = options("--output", "text") | options("--random-seed", "integer")
 LENGTHS = options("--num-requests --input-mean --output-mean --input-stdev --output-stdev", "integer")
 
@@ -201,8 +209,10 @@ def main() -> None:
         refuse("Missing option '--model' / '-m'.")
     command = words.pop(0) if words else refuse("Missing command.")
     if command == "prepare-dataset" and NEWER:
-        said = take(words, PREPARE)
-        return prepare(words, said["--output"], said.get("--random-seed", "420"))
+        said = take(words, PREPARE | options("--stdout --trust-remote-code", None))
+        if not {"--output", "--stdout"} & said.keys():
+            refuse("Missing option '--output'.")
+        return prepare(words, said.get("--output"), said.get("--random-seed", "420"))
     if command not in COMMANDS:
         refuse(f"No such command '{command}'.")
     return run(command, top, take(words, COMMANDS[command]))
@@ -226,6 +236,7 @@ def run(command: str, top: dict[str, str], said: dict[str, str]) -> None:
         fail(kind)
         if kind == "leak":
             print(f"token is {os.environ.get('HF_TOKEN')}")
+    print(loaded(command, top, said, sections(engine)), flush=True)
     begin = time.monotonic()
     time.sleep(float(os.environ.get("STANDIN_SECONDS", "0.1")))
     report = figures(
@@ -234,6 +245,76 @@ def run(command: str, top: dict[str, str], said: dict[str, str]) -> None:
     Path(said["--report_json"]).write_text(json.dumps(report, indent=4))
     if kind == "report_then_crash":
         sys.exit(1)
+
+
+def sections(text: str) -> dict[str, dict[str, str]]:
+    """Return an engine YAML by section and key, top-level values under ""; of lists and deeper levels nothing."""
+    found: dict[str, dict[str, str]] = {"": {}}
+    section = ""
+    for line in text.splitlines():
+        name, colon, value = line.partition("#")[0].partition(":")
+        name, value = name.strip(), value.strip()
+        if not colon or name.startswith("-"):
+            continue
+        section = section if line.startswith(" ") else ""
+        if value.startswith("{"):
+            pairs = (pair.partition(":") for pair in value.strip("{}").split(","))
+            found[name] = {key.strip(): item.strip() for key, _, item in pairs if item}
+        elif value or section:
+            found[section][name] = value
+        else:
+            section = name
+            found[section] = {}
+    return found
+
+
+def loaded(command: str, top: dict[str, str], said: dict[str, str], yaml: dict[str, dict[str, str]]) -> str:
+    """Return what the engine logs when it is loaded: its limits, and its arguments as pydantic prints them."""
+    switch, latency = yaml[""], command == "latency"
+    batch, tokens = limits(command, said)
+    chunked = switch.get("enable_chunked_prefill", str(not latency)).title()
+    cache, graphs, speculation = (
+        yaml.get(name, {}) for name in ("kv_cache_config", "cuda_graph_config", "speculative_config")
+    )
+    moe = yaml.get("moe_config", {}).get("backend", "AUTO" if NEWER else "CUTLASS")
+    drafts = speculation.get("num_nextn_predict_layers")
+    arguments = {
+        "model": f"PosixPath({top['--model_path']!r})",
+        "backend": "'pytorch'",
+        "max_seq_len": said.get("--max_seq_len"),
+        "max_batch_size": batch,
+        "max_num_tokens": tokens,
+        "pipeline_parallel_size": said.get("--pp", 1),
+        "tensor_parallel_size": said.get("--tp", 1),
+        "moe_expert_parallel_size": said.get("--ep"),
+        "enable_chunked_prefill": chunked,
+        "enable_attention_dp": switch.get("enable_attention_dp", "false").title(),
+        "kv_cache_config": f"KvCacheConfig(enable_block_reuse={cache.get('enable_block_reuse', 'true').title()},"
+        f" max_tokens=None, free_gpu_memory_fraction={cache.get('free_gpu_memory_fraction', 0.9)},"
+        f" dtype={cache.get('dtype', 'auto')!r}, tokens_per_block=32)",
+        "cuda_graph_config": f"CudaGraphConfig(batch_sizes=[1, 2, 4], max_batch_size={batch},"
+        f" enable_padding={graphs.get('enable_padding', 'false').title()})",
+        "moe_config": f"MoeConfig(backend={moe!r}, max_num_tokens=None, load_balancer=None)",
+        "speculative_config": drafts
+        and f"MTPDecodingConfig(max_draft_len={drafts}, num_nextn_predict_layers={1 if NEWER else drafts})",
+        "stream_interval": switch.get("stream_interval", 1),
+        "print_iter_log": switch.get("print_iter_log", "false").title(),
+    }
+    mark = f"[{time.strftime('%m/%d/%Y-%H:%M:%S')}] [TRT-LLM] [I]"
+    return (
+        f"{mark} ATTENTION RUNTIME FEATURES:  AttentionRuntimeFeatures(chunked_prefill={chunked}, cache_reuse=False,"
+        f" has_speculative_draft_tokens=False, chunk_size={tokens})\n"
+        f"{mark} max_seq_len={said.get('--max_seq_len')}, max_num_requests={batch}, max_num_tokens={tokens},"
+        f" max_batch_size={batch}\n"
+        f"{mark} LLM Args:\n" + " ".join(f"{name}={value}" for name, value in arguments.items())
+    )
+
+
+def limits(command: str, said: dict[str, str]) -> tuple[int, int]:
+    """Return max_batch_size and max_num_tokens of the engine."""
+    if command == "latency":
+        return 1, LATENCY_TOKENS
+    return int(said.get("--max_batch_size", 2048)), int(said.get("--max_num_tokens", 8192))
 
 
 def figures(
@@ -254,6 +335,7 @@ def figures(
     ttft, tpot = e2el * 0.1, e2el * 0.9 / max(1, osl - 1)
     tp, pp = int(said.get("--tp", 1)), int(said.get("--pp", 1))
     output = n * osl / seconds
+    batch, tokens = limits(command, said)
     dtype = re.search(r"^\s+dtype: (\w+)", engine, re.MULTILINE)
     share = re.search(r"free_gpu_memory_fraction: ([\d.]+)", engine)
     report: dict[str, Any] = {
@@ -274,8 +356,8 @@ def figures(
             "pp_size": pp,
             "ep_size": int(said["--ep"]) if "--ep" in said else None,
             "world_size": tp * pp,
-            "max_batch_size": int(said.get("--max_batch_size", 1)),
-            "max_num_tokens": int(said.get("--max_num_tokens", 8192)),
+            "max_batch_size": batch,
+            "max_num_tokens": tokens,
             "scheduling_policy": said.get("--scheduler_policy", "guaranteed_no_evict").upper(),
             "kv_cache_percentage": float(share[1]) if share else None,
             "issue_rate": 4.9e17,
@@ -299,6 +381,8 @@ def figures(
         "dataset": {f"{name}_stats": same(float(v)) for name, v in (("isl", isl), ("osl", osl), ("seq_len", isl + osl))}
         | {"num_requests": n, "dataset_path": said["--dataset"]},
     }
+    if NEWER:
+        report["machine"] = {"name": "NVIDIA GB200", "memory.total": 184.31, "clocks.mem": 4.0}
     if command == "latency" or "--streaming" in said:
         speed = 1e3 / tpot if tpot else 0.0
         report["streaming_metrics"] = {
