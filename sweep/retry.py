@@ -300,10 +300,11 @@ def _skip_for_others(sorting: _Sorting, points: Mapping[str, Point]) -> None:
     larger = [key for key, last in sorting.given_up.items() if _policy(last) is Policy.SKIP_LARGER]
     engines = _first_of(sorting, Policy.STOP_ENGINE, lambda point: point.engine_id, points)
     models = _first_of(sorting, Policy.STOP_MODEL, lambda point: (point.model, point.revision), points)
+    images = _first_of(sorting, Policy.STOP_IMAGE, lambda point: (point.image, point.gpu), points)
     needs: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
     for key in larger:
         needs.setdefault(_alike(points[key[0]]), []).append(key)
-    if not (engines or models or needs):
+    if not (engines or models or images or needs):
         return
     for key in list(sorting.to_do):
         point = points[key[0]]
@@ -312,6 +313,8 @@ def _skip_for_others(sorting: _Sorting, points: Mapping[str, Point]) -> None:
             reason = _because(Skip.ENGINE, engines[point.engine_id], points, sorting, "its engine is that of")
         elif (point.model, point.revision) in models:
             reason = _because(Skip.MODEL, models[point.model, point.revision], points, sorting, "its model is that of")
+        elif (point.image, point.gpu) in images:
+            reason = _because(Skip.IMAGE, images[point.image, point.gpu], points, sorting, "its image is that of")
         else:
             for other in needs.get(_alike(point), ()) if needs else ():
                 if other != key and _needs_as_much(point, points[other[0]]):

@@ -61,6 +61,47 @@ LITERALS = {
         'RuntimeError: Attempting to override KV cache quantization "FP8" with PyTorchConfig.kv_cache_dtype="nvfp4".',
         "yaml.scanner.ScannerError: while scanning for the next token",
     ],
+    "driver_too_old": [
+        "RuntimeError: The NVIDIA driver on your system is too old (found version 12020). Please update",
+        "RuntimeError: CUDA error: CUDA driver version is insufficient for CUDA runtime version",
+        "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0, please update your driver",
+        "RuntimeError: cudaGetDeviceCount(). Error 804: forward compatibility was attempted on non supported HW",
+        "CUDA initialization failed: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+        "RuntimeError: CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+        "ERROR: This container was built for NVIDIA Driver Release 580.65 or later, but version 535.129 was detected",
+    ],
+    "port_in_use": [
+        "zmq.error.ZMQError: Address already in use (addr='tcp://127.0.0.1:10012')",
+        "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use",
+        "torch.distributed.DistNetworkError: The server socket has failed to listen on any local network address. port:"
+        " 29500, useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use",
+        "RuntimeError: Failed to bind socket to localhost:8000",
+        "docker: Error response from daemon: driver failed programming external connectivity: Bind for 0.0.0.0:8000"
+        " failed: port is already allocated.",
+    ],
+    "bad_dataset": [
+        "ValueError: Requests failed: Token ID out of range (1 requests)",
+        "tensorrt_llm.bench.utils.data.DatasetFormatError: line 3 is not valid JSON",
+        "Error: Invalid dataset: line 7 has no input_ids",
+        "Error: the dataset /cache/a.jsonl is malformed",
+    ],
+    "image_pull": [
+        "docker: Error response from daemon: manifest for nvcr.io/nvidia/tensorrt-llm/release:9.9 not found: manifest"
+        " unknown: manifest unknown.",
+        "docker: Error response from daemon: pull access denied for trtllm, repository does not exist or may require"
+        " 'docker login': denied: requested access to the resource is denied.",
+        'Error response from daemon: Head "https://nvcr.io/v2/nvidia/x/manifests/9.9": unauthorized: <html>',
+        "toomanyrequests: You have reached your unauthenticated pull rate limit.",
+        "Error: initializing source docker://nvcr.io/nvidia/x:9.9: reading manifest 9.9 in nvcr.io/nvidia/x: manifest"
+        " unknown",
+        "Error: unable to copy from source docker://alpine:latest: initializing source: authentication required",
+        "[ERROR] URL https://nvcr.io/proxy_auth returned error code: 401 Unauthorized",
+        "slurmstepd: error: pyxis:     [ERROR] URL https://nvcr.io/v2/x/manifests/9 returned error code: 404 Not Found",
+        "0: slurmstepd: error: pyxis: failed to import docker image",
+        'ctr: failed to resolve reference "nvcr.io/nvidia/x:9.9": nvcr.io/nvidia/x:9.9: not found',
+        "  Warning  Failed     3s    kubelet  Error: ErrImagePull",
+        "FATAL:   Unable to handle docker://nvcr.io/nvidia/x:9.9 uri: failed to get checksum for docker://nvcr.io",
+    ],
     "usage": [
         "Error: No such option: --ep (Possible options: --help, --pp, --tp)",
         "Error: No such option '--ep'. (Did you mean one of: '--help', '--pp', '--tp'?)",
@@ -97,6 +138,12 @@ LITERALS = {
         "OSError: You are trying to access a gated repo.",
         "huggingface_hub.errors.HfHubHTTPError: Invalid user token.",
         "httpx.HTTPStatusError: Client error '403 Forbidden' for url 'https://huggingface.co/x'",
+        "Exception: HTTP status client error (401 Unauthorized) for url (https://huggingface.co/x/resolve/main/config)",
+        "urllib.error.HTTPError: HTTP Error 403: Forbidden",
+        "OSError: There was a specific connection error when trying to load x/y: 401 Client Error: Unauthorized",
+        "  Value error, Cannot find a tokenizer from the given string because of You are trying to access a gated repo."
+        " Please set tokenizer to the directory [type=value_error, input_value={'tokenizer': 'x'}, input_type=dict]",
+        "Access to model x/y is restricted and you are not in the authorized list.",
     ],
     "hf_not_found": [
         "huggingface_hub.errors.RepositoryNotFoundError: 401 Client Error. (Request ID: Root=1)",
@@ -104,6 +151,15 @@ LITERALS = {
         "Error: Model 'x/y' not found.",
         "Error: Revision not found in model 'x/y'.",
         "OSError: x/y is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+        "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name'",
+        "OSError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/no/such'. Use `repo_type`",
+        "OSError: /weights/x does not appear to have a file named config.json. Checkout 'https://huggingface.co//weights'",
+        "OSError: Can't load tokenizer for '/weights/x'. If you were trying to load it from 'https://huggingface.co/'",
+        "  Value error, Cannot find a tokenizer from the given string because of /w is not a local folder and is not a"
+        " valid model identifier [type=value_error, input_value={'tokenizer': '/w'}, input_type=dict]",
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for RootArgs: Value error, Cannot find a"
+        " tokenizer from the given string. [type=value_error, input_value='x', input_type=str]",
+        "Exception: HTTP status client error (404 Not Found) for url (https://huggingface.co/x/resolve/main/config.json)",
     ],
     "network": [
         "the results volume cannot be written: [Errno 5] Input/output error: '/results/s/.probe-p'; a bucket needs",
@@ -135,6 +191,23 @@ LITERALS = {
         "http.client.RemoteDisconnected: Remote end closed connection without response",
         "socket.gaierror: [Errno -2] Name or service not known",
         "TimeoutError: The read operation timed out",
+        "OSError: There was a specific connection error when trying to load x/y: 504 Server Error: Gateway Time-out",
+        "OSError: Can't load the model for 'x/y' due to a connection error. Check your internet connection.",
+        "  Value error, Cannot find a tokenizer from the given string because of We couldn't connect to"
+        " 'https://huggingface.co' to load the files [type=value_error, input_value={'tokenizer': 'x'}]",
+        "ConnectionError: Couldn't reach 'x/y' on the Hub (LocalEntryNotFoundError)",
+        "datasets.exceptions.DatasetNotFoundError: Couldn't reach https://huggingface.co/x (ReadTimeout)",
+        "aiohttp.client_exceptions.ClientConnectorError: Cannot connect to host huggingface.co:443 ssl:default",
+        "Exception: request error: https://huggingface.co/x: Connection Failed: tls connection init failed",
+        "Download failed: request error: HTTP status server error (502 Bad Gateway) for url (https://hf.example.com/x)",
+        "RuntimeError: An error occurred while downloading using `hf_transfer`. Consider disabling it.",
+        "reqwest::Error { kind: Request, source: error sending request for url (https://cas.example.com/x) }",
+        "urllib.error.URLError: <urlopen error [Errno -2] Name or service not known>",
+        "urllib.error.HTTPError: HTTP Error 503: Service Unavailable",
+        "requests.exceptions.ProxyError: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded",
+        "curl: (6) Could not resolve host: huggingface.co; error",
+        "wget: unable to resolve host address 'huggingface.co'",
+        "google.api_core.exceptions.ServiceUnavailable: 503 GET https://storage.googleapis.com/storage/v1/b/x",
         "OSError: [Errno 5] Input/output error: '/weights/model-00001-of-00002.safetensors'",
         "OSError: [Errno 107] Transport endpoint is not connected: '/results/s'",
     ],
@@ -150,10 +223,32 @@ LITERALS = {
         "RuntimeError: No CUDA GPUs are available: no CUDA-capable device is detected",
         "Unable to determine the GPU's state: GPU requires reset",
         "Unable to determine the device handle for GPU 0000:06:00.0: GPU is lost.  Reboot the system",
+        "NVRM: Xid (PCI:0000:00:00): 149, NETIR_LINK_EVT Fatal XC0 i0 Link 00 (0x026001c6 0x00000000 0x00000000)",
+        "NVRM: Xid (PCI:0000:dc:00): 45, pid=1818990, name=python3, Ch 00000001 caused by previous Xid 145",
+        "NVRM: Xid (PCI:0000:9b:00): 94, pid=1234, name=python3, Contained ECC error",
+        "NVRM: Xid (PCI:0000:9b:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)",
+        "nvidia-nvswitch3: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 30 LTSSM Fault Up",
+        "torch.AcceleratorError: CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error",
+        "RuntimeError: CUDA error: uncorrectable NVLink error detected during the execution",
+        "2026-09-05 17:34:36.549 E allocator.cc:414] CUDA_ERROR_NVLINK_UNCORRECTABLE: uncorrectable NVLink error",
+        "cudaErrorContained: Invalid access of peer GPU memory",
+        "CUDA initialization: Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
+        "RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+        "Failed to initialize NVML: Driver/library version mismatch",
+        "Unable to determine the device handle for GPU0: 0000:06:00.0: Unknown Error",
+        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+        "nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown",
+        "[TRT-LLM] [E] GPU fabric state is not completed: In Progress",
+        "RuntimeError: the fabric manager is not running, NVLink cannot be used",
+        "RuntimeError: MNNVL memory cannot be allocated: IMEX daemon not running",
     ],
     "out_of_disk": [
         "OSError: [Errno 28] No space left on device: '/ssd/model'",
         "OSError: [Errno 122] Disk quota exceeded",
+        "docker: failed to register layer: write /usr/lib/libtorch.so: no space left on device.",
+        "host-a:21858:21858 [2] misc/shmutils.cc:72 NCCL WARN Error: failed to extend /dev/shm/nccl-Y4 to 9637 bytes",
+        "RuntimeError: DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that dataloader's"
+        " workers are out of shared memory.",
     ],
     "timeout": ["slurmstepd: error: *** STEP 12.0 ON n1 CANCELLED AT 2025 DUE TO TIME LIMIT ***"],
     "evicted": ["slurmstepd: error: *** JOB 12 ON n1 CANCELLED AT 2025 DUE TO PREEMPTION ***"],
@@ -180,6 +275,8 @@ HARMLESS = [
     '    "error_tokens": 0,',
     "'[Errno -3] Temporary failure in name resolution' thrown while requesting HEAD https://huggingface.co/x/y/z.json",
     '    raise ValueError(f"Requests failed: {task_errors_str}")',
+    "Unable to find image 'nvcr.io/nvidia/tensorrt-llm/release:1.2.0' locally",
+    "[TRT-LLM] [I] NVLinkOneSided not available: MNNVL is not initialized",
 ]
 
 
@@ -354,6 +451,26 @@ def test_nccl_comes_before_mpi_and_state_before_both() -> None:
         ("couldn't assign flavors: insufficient unused quota for nvidia.com/gpu in flavor a4x, 4 more needed", "quota"),
         ("FailedScheduling: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu", "quota"),
         ("ZONE_RESOURCE_POOL_EXHAUSTED", "quota"),
+        ("TopologyPlacementFailed: pod set main cannot be placed", "quota"),
+        (
+            "FailedMount: the sidecar container failed with error: gcsfuse exited with error: signal: killed",
+            "node_lost",
+        ),
+        ("FailedMount: the sidecar container terminated due to ContainerStatusUnknown", "node_lost"),
+        ("FailedMount: the sidecar container terminated due to OOMKilled with exit code 137", "node_lost"),
+        (
+            'FailedMount: MountVolume.SetUp failed for volume "results": rpc error: code = Unavailable desc = dial unix'
+            " /var/lib/kubelet/plugins/gcsfuse.csi.storage.gke.io/csi.sock: connect: connection refused",
+            "network",
+        ),
+        (
+            'FailedMount: MountVolume.SetUp failed for volume "results": rpc error: code = PermissionDenied desc ='
+            " failed to get GCS bucket: googleapi: Error 403: no storage.objects.list access",
+            "unknown",
+        ),
+        ("FailedPrepareDynamicResources: DRA driver compute-domain.nvidia.com is not registered", "node_lost"),
+        ("StartError: nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0", "driver_too_old"),
+        ("StartError: nvidia-container-cli: initialization error: nvml error: driver not loaded", "sick_gpu"),
     ],
 )
 def test_what_the_cluster_says_is_classified(state: str, kind: str) -> None:
@@ -399,6 +516,263 @@ def test_a_state_that_nobody_knows_is_told() -> None:
     assert found.kind == "unknown"
     assert "FailedMount: gcsfuse is not there" in found.message
     assert "FailedMount" in classify(["ValueError: x"], exit_code=1, state="FailedMount: y").message
+
+
+# ------------------------------------------------------------------------------------------- what spans several lines
+
+
+def message_of(*lines: str) -> tuple[str, str]:
+    found = classify(lines, exit_code=1)
+    return found.kind, found.message
+
+
+def test_the_line_under_last_error_says_why() -> None:
+    head = "torch.distributed.DistBackendError: NCCL error in: NCCLUtils.hpp:268, unhandled system error"
+    for label in ("", "[rank0]: ", "3: ", "[pod/x/main] "):
+        kind, message = message_of(
+            f"{label}{head}",
+            f"{label}ncclSystemError: System call (e.g. socket, malloc) or external library call failed.",
+            f"{label}Last error:",
+            f"{label}socketPollConnect: connect to 10.0.0.7<41551> returned No route to host",
+            f"{label}Exception raised from create at NCCLUtils.hpp:268 (most recent call first):",
+        )
+        assert kind == "nccl"
+        assert "connect to 10.0.0.7<41551> returned No route to host" in message
+
+
+def test_a_rank_that_is_gone_does_not_hide_why_it_went() -> None:
+    left = [
+        "[rank1]: Traceback (most recent call last):",
+        "[rank1]: torch.distributed.DistBackendError: NCCL error in: NCCLUtils.hpp:77, remote process exited or there",
+        "[rank1]: ncclRemoteError: A call failed possibly due to a network error or a remote process exiting",
+        "[rank1]: Last error:",
+        "[rank1]: socketProgress: Connection closed by remote peer n2<51234>",
+    ]
+    kind, message = message_of("[rank0]: Traceback (most recent call last):", "[rank0]: ValueError: a bug", *left)
+    assert kind == "unknown" and message.startswith("ValueError: a bug")
+    kind, message = message_of(*left)
+    assert kind == "nccl" and "Connection closed by remote peer n2" in message
+    assert message_of(*left, f"[rank0]: {OOM}")[0] == "oom"
+
+
+def test_why_an_image_was_not_imported_is_told() -> None:
+    kind, message = message_of(
+        "slurmstepd: error: pyxis: failed to create container filesystem",
+        "slurmstepd: error: pyxis: printing enroot log file:",
+        "slurmstepd: error: pyxis:     [ERROR] No such file or directory: /images/trtllm.sqsh",
+        "slurmstepd: error: pyxis: couldn't start container",
+    )
+    assert kind == "image_pull" and "No such file or directory: /images/trtllm.sqsh" in message
+
+
+def test_a_warning_of_nccl_is_told_with_its_error_and_alone_tells_no_kind() -> None:
+    warning = "n1:21858:21901 [2] transport/net_ib.cc:1295 NCCL WARN NET/IB : Got completion with error 12, opcode 0"
+    kind, message = message_of(warning, "RuntimeError: Failed, NCCL error x.cpp:125 'unhandled system error'")
+    assert kind == "nccl" and "Got completion with error 12" in message
+    kind, message = message_of(warning, DIED)
+    assert kind == "unknown" and "Got completion with error 12" in message and DIED in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "why"),
+    [
+        (
+            [
+                "ValidationError: 1 validation error for TorchLlmArgs",
+                "  Value error, max_batch_size is not",
+                "what max_num_tokens allows: 4096",
+                "and so it cannot be. [type=value_error, input_value={'model': 'a'}, input_type=dict]",
+                "    For further information visit https://errors.pydantic.dev/2.14/v/value_error",
+                "RuntimeError: Executor worker returned error",
+            ],
+            "invalid_config",
+            "max_batch_size is not what max_num_tokens allows: 4096 and so it cannot be. [type=value_error",
+        ),
+        (
+            [
+                "pydantic_core._pydantic_core.ValidationError: 1 validation error for RootArgs",
+                "  Value error, Cannot find a tokenizer from the given string because of We couldn't connect to 'hf'",
+                "Check your internet connection or see how to run the library in offline mode at 'https://x'.",
+                "Please set tokenizer to the directory that contains the tokenizer, or set to a model name in"
+                " HuggingFace. [type=value_error, input_value={'tokenizer': 'x/y'}, input_type=dict]",
+            ],
+            "network",
+            "We couldn't connect to 'hf'",
+        ),
+        (
+            [
+                "pydantic_core._pydantic_core.ValidationError: 1 validation error for RootArgs",
+                "tokenizer",
+                "  Value error, Cannot find a tokenizer from the given string because of You are trying to access a"
+                " gated repo.",
+                "Make sure to have access to it at https://huggingface.co/meta-llama/x.",
+                "403 Client Error. (Request ID: Root=1)",
+                "Please set tokenizer to the directory [type=value_error, input_value='x/y', input_type=str]",
+            ],
+            "hf_auth",
+            "trying to access a gated repo",
+        ),
+        (
+            [
+                "[TRT-LLM] [E] Failed to load the checkpoint: 2 tensors do not fit:",
+                "\tsize mismatch for lm_head.weight: copying a param with shape [2, 3]",
+                "\tsize mismatch for norm.weight: copying a param with shape [2]",
+            ],
+            "unknown",
+            "size mismatch for lm_head.weight",
+        ),
+        (
+            [
+                "terminate called after throwing an instance of 'tensorrt_llm::common::TllmException'",
+                "  what():  [TensorRT-LLM][ERROR] CUDA runtime error in cudaMalloc(&p, n): out of memory",
+            ],
+            "oom",
+            "cudaMalloc(&p, n): out of memory",
+        ),
+        (
+            ["RuntimeError:", "    the tactic of the autotuner is not there", "", "RuntimeError: Executor worker"],
+            "unknown",
+            "the tactic of the autotuner is not there",
+        ),
+        (
+            [
+                "Error: Error initializing source docker://php:fpm: Error reading manifest fpm in docker.io: errors:",
+                "denied: requested access to the resource is denied",
+            ],
+            "image_pull",
+            "denied: requested access to the resource is denied",
+        ),
+        (
+            [
+                "OSError: There was a specific connection error when trying to load x/y:",
+                "403 Client Error: Forbidden for url: https://huggingface.co/x/y/resolve/main/config.json",
+            ],
+            "hf_auth",
+            "403 Client Error: Forbidden",
+        ),
+    ],
+)
+def test_a_message_over_several_lines_is_whole(lines: list[str], kind: str, why: str) -> None:
+    assert message_of(*lines)[0] == kind
+    assert why in message_of(*lines)[1]
+    labelled = [f"2: {line}" for line in lines]
+    assert message_of(*labelled)[0] == kind
+    assert why in message_of(*labelled)[1]
+    for before in range(96, 101):  # wherever the stream is divided
+        kind_then, message = message_of(*["[TRT-LLM] [I] loading"] * before, *lines, *["done"] * 200)
+        assert kind_then == kind and why in message
+
+
+def test_what_another_rank_or_logger_prints_continues_no_message() -> None:
+    head = "0: [11/07/2025-03:14:00] [TRT-LLM] [RANK 0] [E] Failed to initialize executor:"
+    for other in (
+        "1: RuntimeError: CUDA error: out of memory",
+        "0: [11/07/2025-03:14:00] [TRT-LLM] [RANK 0] [E] CUDA out of memory",
+        "0: Traceback (most recent call last):",
+        "",
+    ):
+        found = classify([head, other, "0: no word of it"], exit_code=1)
+        assert "Failed to initialize executor:" in (found.lines[0] if found.lines else found.message)
+        assert "no word of it" not in found.message
+        assert found.kind == ("oom" if "of memory" in other else "unknown")
+
+
+def test_the_root_cause_of_a_chain_is_in_the_message() -> None:
+    chain = [
+        "Traceback (most recent call last):",
+        "KeyError: 'model.layers.61.eh_proj.weight'",
+        "",
+        "The above exception was the direct cause of the following exception:",
+        "",
+        "Traceback (most recent call last):",
+        "RuntimeError: Failed to load weights",
+        "",
+        "During handling of the above exception, another exception occurred:",
+        "",
+        *[line for rank in range(40) for line in (f"RuntimeError: rank {rank} of 40 died", *LITERALS["mpi"])],
+    ]
+    kind, message = message_of(*chain)
+    assert kind == "unknown"
+    assert message.splitlines()[0] == "KeyError: 'model.layers.61.eh_proj.weight'"
+    assert "rank 39 of 40" in message
+
+
+SURVIVED = [
+    "Traceback (most recent call last):",
+    "ImportError: libnvshmem_host.so.3: cannot open shared object file: No such file or directory",
+]
+NAMED = "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='hf.co', port=443): Max retries exceeded"
+
+
+@pytest.mark.parametrize(
+    "between", [[], ["[TRT-LLM] [W] deep_ep is not available"], ["2025-11-07 03:14:00,1 - INFO - without it"]]
+)
+@pytest.mark.parametrize("survived", [SURVIVED, ["Traceback (most recent call last):", "KeyError: 'TRITON_CACHE'"]])
+def test_an_exception_that_was_caught_does_not_silence_a_host_that_is_away(
+    survived: list[str], between: list[str]
+) -> None:
+    lines = [*survived, *between, "Traceback (most recent call last):", NAMED]
+    assert message_of(*lines)[0] == "network"
+    assert message_of(NAMED, *survived)[0] == "unknown"  # what ended it came later
+
+
+def test_an_import_that_was_caught_does_not_silence_ranks_that_lost_each_other() -> None:
+    went_on = [*SURVIVED, "[11/07/2025-03:14:00] [TRT-LLM] [W] deep_ep is not available"]
+    assert message_of(*went_on, NCCL_LEFT)[0] == "nccl"
+    assert message_of(*went_on, *LITERALS["mpi"])[0] == "mpi"
+    assert message_of(*SURVIVED, *LITERALS["mpi"])[0] == "unknown"
+    assert message_of("ValueError: a bug", "[TRT-LLM] [I] rank 1 goes on", *LITERALS["mpi"])[0] == "unknown"
+
+
+def test_a_model_that_cannot_be_loaded_is_what_follows_from_a_host_that_is_away() -> None:
+    last = "OSError: Can't load tokenizer for 'x/y'. If you were trying to load it from 'https://huggingface.co/models'"
+    assert message_of("Traceback (most recent call last):", NAMED, last)[0] == "network"
+    assert message_of("Traceback (most recent call last):", last)[0] == "hf_not_found"
+
+
+@pytest.mark.parametrize(
+    "xid",
+    [
+        "144, SAW_MVB Nonfatal XC0 i0 Link 0 (0x00000001 0x00000008 0x00000000 0x00000000 0x00000000 0x00000000)",
+        "145, RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x0409a0c2 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)",
+        "149, NETIR_LINK_EVT Non-fatal XC0 i0 Link 00 (0x025001c6 0x00000000)",
+        "13, pid=41, name=python3, Graphics Exception: ESR 0x504730=0x20",
+        "31, pid=41, name=python3, MMU Fault",
+        "43, pid=41, name=python3, Ch 00000010",
+        "45, pid=41, name=python3, Ch 00000001",
+        "45, pid=41, name=python3, Ch 00000001 caused by previous Xid 31",
+        "63, Row remapping event: Rows 0x1a and 0x2b have been remapped",
+        "92, High single-bit ECC error rate",
+        "154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)",
+    ],
+)
+def test_what_nvidia_s_catalog_says_to_ignore_makes_no_gpu_sick(xid: str) -> None:
+    lines = [f"NVRM: Xid (PCI:0000:01:00): {xid}", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1"]
+    kind, message = message_of(*lines)
+    assert kind == "unknown" and "JSONDecodeError" in message
+    assert message_of(*lines, "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.")[0] == "sick_gpu"
+
+
+CLI = Path(__file__).parent / "data" / "reports" / "cli" / "fails"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "why"),
+    [
+        ("extrakey", "invalid_config", "no_such_key: Extra inputs are not permitted"),
+        ("graph", "invalid_config", "max_batch_size must equal max(batch_sizes)"),
+        ("isdir", "invalid_config", "Model is a file or directory, please provide a model name"),
+        ("kvbf16", "invalid_config", "PyTorchConfig.kv_cache_dtype=bfloat16"),
+        ("moelit", "invalid_config", "backend: Input should be 'CUTLASS'"),
+        ("nods", "usage", "Path '/opt/bench/nods.jsonl' does not exist"),
+        ("nopath", "hf_not_found", "'/no/such'"),
+        ("option", "usage", "No such option '--no_such'"),
+    ],
+)
+def test_what_trtllm_bench_s_own_python_printed(name: str, kind: str, why: str) -> None:
+    found_kind, message = message_of(*(CLI / f"{name}.log").read_text().splitlines())
+    assert found_kind == kind
+    assert why in message
 
 
 # --------------------------------------------------------------------------------------------------------- the unknown

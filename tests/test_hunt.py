@@ -36,29 +36,21 @@ NOT_YET = frozenset(
     folder-with-dataset-and-notes
     other-tool-inference-benchmark.txt
     part-two-columns-pasted.txt
-    fail-hf-429-full-chain.txt
-    fail-hf-503-transformers-oserror.txt
-    fail-optional-import-then-dns.txt
-    fail-nccl-warn-shm-segment.txt
-    fail-torch-nccl-last-error-shm-segment.txt
-    fail-cuda-contained-driver-name.txt
-    fail-xid144-nonfatal-then-bug.txt
-    fail-pyxis-image-import.txt
-    fail-weights-size-mismatch.txt
-    fail-nvshmem-heap.txt
-    fail-cuda-graph-both-sizes.txt
     exp-cuda-graph-both-keys.yaml
     exp-engine-mapping-in-axis.yaml
     exp-waterfall.yaml
     model-mxfp4.yaml
     env-non-utf8-stdout.sh
-    gcsfuse-113-sidecar-terminated
-    gcsfuse-90-sidecar-status-unknown
-    dra-814-driver-not-registered
-    kueue-12378-new-reason
     """.split()
 )
 """Names of what is not right yet."""
+KINDS_SINCE = {
+    "fail-nvidia-container-cli-requirement.txt": "driver_too_old",
+    "fail-driver-error-803.txt": "driver_too_old",
+    "kserve-4513-driver-too-old": "driver_too_old",
+    "fail-zmq-address-in-use.txt": "port_in_use",
+}
+"""What is `unknown` in the index, whose notes ask for a kind of its own where its policy differs."""
 
 
 def entries(*kinds: str) -> list[Any]:
@@ -94,6 +86,7 @@ def test_a_log_or_report(name: str, expected: dict[str, Any], capsys: pytest.Cap
     assert len(rows) == expected["rows"], printed.err
     assert code == (0 if rows else 3)
     assert "Traceback" not in printed.err
+    expected = expected | ({"failure_kind": KINDS_SINCE[name]} if name in KINDS_SINCE else {})
     for row in rows:
         for column, value in expected.items():
             if column in row:
@@ -187,4 +180,4 @@ def test_a_state_of_a_cluster(name: str) -> None:
     if expected.startswith("tried again"):
         assert KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER)
     else:
-        assert kind in expected
+        assert kind in KINDS_SINCE.get(name, expected)

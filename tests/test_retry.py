@@ -190,6 +190,17 @@ def test_a_refused_engine_stops_its_points_and_a_refused_model_all() -> None:
     assert len(outlook.skipped) == len(ALL) - 1 and not outlook.to_do
 
 
+def test_a_driver_that_is_too_old_stops_all_points_of_the_image() -> None:
+    one = ALL[find(1)]
+    other = replace(one, image="another")
+    points = {**ALL, other.point_id: other}
+    rows = (Row(find(1), "failed", "driver_too_old"),)
+    outlook = sort_out(points, History(records=rows, since=1), source="measured", now=NOW)
+    assert set(outlook.skipped) == {(point_id, 1) for point_id in ALL if point_id != find(1)}
+    assert {kind for kind, _ in outlook.skipped.values()} == {"image_refused"}
+    assert [attempt.point_id for attempt in outlook.to_do] == [other.point_id]
+
+
 def test_what_a_limit_left_out_is_left_out_by_this_run_only() -> None:
     rows = [Row(IDS[0], "skipped", "budget", attempt=0)]
     assert look(*rows).skipped == {(IDS[0], 1): ("budget", "")}

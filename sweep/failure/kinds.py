@@ -17,58 +17,44 @@ to 0.19.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Policy(StrEnum):
-    """What to do with the point, and with others."""
-
-    RETRY_ELSEWHERE = "again, on another node"
-    RETRY_LATER = "again, later"
-    DO_NOT_RETRY = "not again"
-    NEXT_RUN = "not again by this run, but by the next"
-    SKIP_LARGER = "not again, nor points that need at least as much"
-    STOP_ENGINE = "not again, nor other points of its engine"
-    STOP_MODEL = "not again, nor other points of its model"
-
-
-class Skip(StrEnum):
-    """Why no attempt was made."""
-
-    NEEDS_MORE = "needs_more"
-    ENGINE = "engine_refused"
-    MODEL = "model_refused"
-    BUDGET = "budget"
-    DEADLINE = "deadline"
-    CANARY = "canary"
-    FAILURES = "many_failures"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One class of failures.
-
-    All but the exit codes are regular expressions without groups, searched in single lines of the log or in the state.
-    The first one of a tuple is the most telling one, and its line goes into the message.
-    """
-
-    meaning: str
-    policy: Policy
-    log: tuple[str, ...] = ()
-    state: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
-    exit_codes: tuple[int, ...] = ()
-    echoes: tuple[str, ...] = ()
-
+from sweep.failure.value import Kind, Policy, Skip
 
 NO_REPORT, UNKNOWN = "no_report", "unknown"
 
 _AWAY = (
-    r"^(?!.{0,500}(?:\blocalhost\b|\b127\.0\.0\.1\b|\b0\.0\.0\.0\b|CERTIFICATE_VERIFY_FAILED|offline mode"
+    r"^(?!.{0,500}(?:\blocalhost\b|\b127\.0\.0\.1\b|\b0\.0\.0\.0\b|CERTIFICATE_VERIFY_FAILED|offline mode is"
     r"|has been disabled|thrown while requesting))"
 )
 """Begins what is said of a host elsewhere: not of a server that died here, of what lasts, or of what is tried again."""
+
+_NO_ANSWER = (
+    r"\b(?:408|429|5\d\d) (?:Client|Server) Error\b",  # requests
+    r"\b(?:[Cc]lient|[Ss]erver) error '(?:408|429|5\d\d) ",  # httpx
+    r"\bstatus (?:client error \((?:408|429)|server error \(5\d\d) ",  # reqwest
+    r"\bHTTP Error (?:408|429|5\d\d)\b|<urlopen error ",  # urllib
+    r"\b429 Too Many Requests\b|\bConsistency check failed: file should be of size\b",
+    r"\bWe couldn't connect to '|There was a specific connection error when trying to load",  # transformers
+    r"Can't load .{1,200}due to a connection error",
+    r"Couldn't reach |Cannot connect to host |(?:ould not|nable to) resolve host",  # datasets, aiohttp, curl, wget
+    r"Temporary failure in name resolution|Name or service not known|Failed to resolve '",
+    r"\b(?:request|reqwest) error: (?:https?:|HTTP |error sending|operation |[Cc]onnect)|error sending request for ",
+    r"downloading using `hf_transfer`|tls connection init failed|Data processing error: .{0,200}\b(?:CAS|[Rr]e?qw?est)",
+)
+"""What clients say of a host that does not answer, or not now."""
+
+_NOT_A_TOKENIZER = r"^(?!.*Cannot find a tokenizer from the given string)"
+"""Begins what pydantic refuses: what prepare-dataset could not fetch is in its words too."""
+_HARMLESS_XIDS = (
+    # 13, 31, 45 and the like are faults of the application and the cleaning up after any fault; of others NVIDIA's
+    # catalog says to ignore them at once: https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html
+    r"(?:11|13|14|25|31|32|37|38|43|44|45|63|66|67|69|80|92|93|106|107|108|121|137|141|152|153|157|16[0-5])\b"
+    r"|154\b.{0,80}\bto 0x0\b"  # the recovery action changed to none
+    r"|\d+\b.{0,60}\b[Nn]on-?fatal\b"  # 144 to 150: NVLink 5 has sub-codes of both sorts
+)
+
+_IS_NOT_WELL = r"(?:not (?:running|ready|initialized|started|completed)|fail(?:ed|ure|s)?|un(?:healthy|available))\b"
+_OF_THE_RUNTIME = r"nvidia-container-cli: (?:initialization|detection|device|ldcache|mount) error|\bnvml error: "
 
 KINDS: Mapping[str, Kind] = {
     "kv_cache_too_small": Kind(
@@ -94,7 +80,7 @@ KINDS: Mapping[str, Kind] = {
             r"oom[_-]kill|Out of memory: Killed process|DefaultCPUAllocator: can't allocate memory",
             r"\bstd::bad_alloc\b|Cannot allocate memory|^MemoryError\b",
         ),
-        state=(r"OOMKilled|\bOOM[- ]?[Kk]ill",),
+        state=(r"(?<!sidecar container terminated due to )(?:OOMKilled|\bOOM[- ]?[Kk]ill)",),
         # TensorRT-LLM asks itself the same: _maybe_explain_if_oom has this text for NCCL's "unhandled cuda error".
         hints=(
             r"Executor creation failed with NCCL error:",
@@ -102,22 +88,54 @@ KINDS: Mapping[str, Kind] = {
             r"The following component could not be created",
         ),
     ),
+    "driver_too_old": Kind(
+        meaning="the driver of the node is too old for the image, or does not go with it",
+        policy=Policy.STOP_IMAGE,  # all nodes of a type have one driver
+        log=(
+            r"\bError 80[34]: |CUDA driver version is insufficient for CUDA runtime version",
+            r"nvidia-container-cli: requirement error|unsatisfied condition: (?:cuda|driver|brand)\b",
+            r"[Tt]he NVIDIA driver on your system is too old",
+            r"unsupported display driver / cuda driver combination|\bCUDA_ERROR_SYSTEM_DRIVER_MISMATCH\b",
+            r"forward compatibility was attempted on non[- ]supported HW|\bCUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE\b",
+            r"\bcudaErrorInsufficientDriver\b|\bCUDA_ERROR_UNSUPPORTED_PTX_VERSION\b",
+            r"PTX was compiled with an unsupported toolchain",
+            r"container was built for NVIDIA Driver Release \S+ or later, but",
+        ),
+        state=(r"nvidia-container-cli: requirement error|unsatisfied condition: (?:cuda|driver)",),
+    ),
+    "port_in_use": Kind(
+        meaning="a port that it listens on is taken",
+        policy=Policy.RETRY_LATER,  # another process has it for a while, or two took the same free one
+        log=(
+            r"(?i:\baddress already in use\b)|\bEADDRINUSE\b|\[Errno 98\]",
+            r"port is already allocated|Failed to bind socket to",
+        ),
+    ),
     "request_too_long": Kind(
         meaning="a request is longer than max_num_tokens or max_seq_len of the engine",
         policy=Policy.DO_NOT_RETRY,
         log=(r"should not exceed max_(?:num_tokens|seq_len|input_len)", r"Engine supports a max sequence of"),
     ),
+    "bad_dataset": Kind(  # before usage and requests_lost: what refuses it says that too
+        meaning="the dataset is of another tokenizer, or is damaged",
+        policy=Policy.DO_NOT_RETRY,
+        log=(
+            r"\bToken ID out of range\b",
+            r"\bDatasetFormatError\b",
+            r"^Error: (?!Invalid value).{0,200}\b[Dd]ataset\b.{0,200}(?:\bline \d|\bformat\b|\bJSON\b|malformed)",
+        ),
+    ),
     "invalid_config": Kind(
         meaning="TensorRT-LLM refuses the configuration: an engine key, a value, the KV dtype or the MoE mapping",
         policy=Policy.STOP_ENGINE,
         log=(
-            r"Extra inputs are not permitted|\[type=\w+, input_value=",
+            rf"{_NOT_A_TOKENIZER}(?:.*Extra inputs are not permitted|.*\[type=\w+, input_value=)",
             r"Overriding KV cache quantization with an invalid type",
             r"Attempting to override KV cache quantization",
             r"_size \* \w+.* must equal",
             r"LlmArgs\.__init__\(\) got an unexpected keyword argument",
             r"\byaml\.(?:scanner|parser)\.\w+Error",
-            r"\bvalidation errors? for \w+",
+            r"\bvalidation errors? for (?!RootArgs\b)\w+",  # those are of prepare-dataset: mostly its tokenizer
         ),
         state=(r"CreateContainerConfigError",),  # for example a secret that is not there
     ),
@@ -136,13 +154,19 @@ KINDS: Mapping[str, Kind] = {
         exit_codes=(126, 127),
     ),
     "hf_not_found": Kind(  # before hf_auth: without a token the answer to a model that does not exist is 401
-        meaning="Hugging Face has no such model, revision or file",
+        meaning="there is no such model, revision, tokenizer or file, on Hugging Face or in the folder of weights",
         policy=Policy.STOP_MODEL,
         log=(
             r"is not a local folder and is not a valid model identifier",
             r"\b(?:Repository|Revision|Entry)NotFoundError\b",
-            r"\b404 Client Error\b|Client error '404 ",
+            r"\b404 Client Error\b|Client error '404 |status client error \(404 |\bHTTP Error 404\b",
+            r"\bHFValidationError\b|Repo id must (?:be in the form|use alphanumeric)",  # a path that is not there
+            r"does not appear to have a file named|Error no file named .* found in directory",
             r"^Error: (?:Repository|Model(?: '.*')?) not found\.|^Error: (?:Revision|File) not found in ",
+        ),
+        echoes=(  # after network, which may be why
+            r"Cannot find a tokenizer from the given string",
+            r"Can't load (?:the )?(?:tokenizer|configuration|config|model|image processor|feature extractor)\b",
         ),
     ),
     "hf_auth": Kind(
@@ -151,25 +175,49 @@ KINDS: Mapping[str, Kind] = {
         log=(
             r"[Cc]annot access gated repo",
             r"\bGatedRepoError\b|trying to access a gated repo|^Error: Access denied\. .* requires approval",
-            r"\b40[13] Client Error\b|Client error '40[13] |Invalid user token",
+            r"\b40[13] Client Error\b|Client error '40[13] |status client error \(40[13] |\bHTTP Error 40[13]\b",
+            r"Invalid user token|Access to model .* is restricted|enable access to public gated repositories",
         ),
     ),
     "sick_gpu": Kind(
-        meaning="a GPU is broken: an Xid error, an uncorrectable memory error, or it is lost",
+        meaning="a GPU, a link between GPUs or their driver is broken: an Xid error, a memory error, or it is lost",
         policy=Policy.RETRY_ELSEWHERE,
         log=(
-            # 13, 31, 43 and 45 are faults of the application and their cleaning up; NVIDIA's Xid catalog.
-            r"\bXid\b(?: ?\([^)]*\))?[:=]? ?(?!(?:13|31|43|45)\b)\d",
-            r"uncorrectable (?:ECC|NVLink) error",
-            r"\bGPU is lost\b|fallen off the bus|GPU requires reset",
-            r"\bcudaErrorECCUncorrectable\b|no CUDA-capable device is detected|system not yet initialized",
+            rf"\bXid\b(?: ?\([^)]*\))?[:=]? ?(?!{_HARMLESS_XIDS})\d",
+            r"\bSXid\b.{0,40}: \d+, (?:Fatal|fatal)\b",
+            r"uncorrectable (?:ECC|NVLink|nvlink) error",
+            r"Invalid access of peer GPU memory over nvlink",
+            r"\bCUDA_ERROR_(?:CONTAINED|NVLINK_UNCORRECTABLE|ECC_UNCORRECTABLE|SYSTEM_NOT_READY|NO_DEVICE"
+            r"|DEVICE_UNAVAILABLE)\b",
+            r"\bcudaError(?:Contained|NvlinkUncorrectable|ECCUncorrectable|SystemNotReady|NoDevice|DevicesUnavailable)\b",
+            r"Unable to determine the device handle for",  # nvidia-smi
+            r"\bGPU is lost\b|fallen off the bus|GPU requires (?:a )?reset",
+            r"\bNVML_ERROR_(?:GPU_IS_LOST|RESET_REQUIRED)\b",
+            r"no CUDA-capable device is detected|system not yet initialized|\bError 802: ",
+            r"CUDA-capable device\(s\) is/are busy or unavailable",
+            r"Failed to initialize NVML|\bnvml error: |Driver/library version mismatch",
+            r"couldn't communicate with the NVIDIA driver",
+            _OF_THE_RUNTIME,
+            rf"(?i:\bfabric ?manager\b.{{0,80}}\b{_IS_NOT_WELL})",
+            rf"(?i:\b(?:NVLink|NVSwitch|GPU|MNNVL) fabric\b.{{0,80}}\b{_IS_NOT_WELL})",
+            rf"(?i:\bfabric stat(?:e|us)\b.{{0,40}}\b(?:in progress|{_IS_NOT_WELL}))",
+            rf"(?i:\bIMEX\b.{{0,80}}\b{_IS_NOT_WELL})",
+            r"\bMNNVL\b.{0,80}\b(?:not (?:ready|initialized)|unhealthy)\b",
         ),
-        state=(r"UnexpectedAdmissionError",),  # the kubelet cannot hand out the GPUs that the scheduler counted on
+        state=(
+            r"UnexpectedAdmissionError",  # the kubelet cannot hand out the GPUs that the scheduler counted on
+            _OF_THE_RUNTIME,
+        ),
     ),
     "out_of_disk": Kind(
         meaning="the node's disk (or /dev/shm) is full",
         policy=Policy.RETRY_ELSEWHERE,  # the cache of weights that fills it is the node's own
-        log=(r"No space left on device|Disk quota exceeded",),
+        log=(
+            r"No space left on device|Disk quota exceeded|no space left on device",
+            r"creating shared memory segment",  # NCCL
+            r"failed to extend /dev/shm|\b(?:[Ii]nsufficient|out of) shared memory|shm_open .{0,80}failed",
+            r"(?i:unable to (?:open|mmap|resize|write to) shared memory|\bbus error\b.{0,80}shared memory)",
+        ),
         state=(
             r"low on resource: ephemeral-storage|DiskPressure|[Nn]o space left on device",
             r"(?:ephemeral local|local ephemeral|ephemeral) storage usage exceeds|EmptyDir volume .*exceeds",
@@ -178,6 +226,19 @@ KINDS: Mapping[str, Kind] = {
     "image_pull": Kind(  # before timeout: a pull can fail with DeadlineExceeded
         meaning="the image cannot be pulled",
         policy=Policy.RETRY_ELSEWHERE,
+        log=(
+            r"pyxis: (?:failed to (?:import|create)|couldn't (?:pull|import))",
+            r"\bURL \S+ returned error code: \d|Could not process JSON input",  # enroot
+            r"Invalid image (?:reference|format)",
+            r"\bmanifest unknown\b|\bmanifest for .{1,300} not found|\bpull access denied\b|[Nn]o matching manifest\b",
+            r"[Ee]rror response from daemon: (?:Head|Get|unauthorized|denied|toomanyrequests|pull|error pulling)\b",
+            r"\btoomanyrequests: |\bfailed to register layer\b|error pulling image",
+            r"[Ii]nitializing source docker://|copy from source docker://|reading manifest \S+ in ",  # podman, skopeo
+            r"failed to (?:pull and unpack image|resolve reference|copy: httpReadSeeker)",  # containerd
+            r"\bErrImagePull\b|\bImagePullBackOff\b|[Ff]ailed to pull image",
+            r"^FATAL: +(?:Unable to pull|While (?:making|pulling) image|Unable to handle docker)",  # apptainer
+        ),
+        details=(r"pyxis: +\[ERROR\] ",),
         state=(
             r"ImagePull|ErrImage|ImageInspectError|InvalidImageName|[Ff]ailed to pull|manifest unknown|pull access",
         ),
@@ -202,6 +263,9 @@ KINDS: Mapping[str, Kind] = {
             r"Node(?:Lost|NotReady|Unreachable|Shutdown|Failure)|imminent node shutdown",
             r"\b[Nn]ode [^;]{0,200}?(?:not found|not ready|unreachable|was deleted|no longer exists)",
             r"DeletionByTaintManager|DeletionByPodGC",
+            # gcsfuse in its sidecar ends with the node, or before the node is ready.
+            r"\bContainerStatusUnknown\b|gcsfuse exited with error: signal: |sidecar container terminated due to",
+            r"FailedPrepareDynamicResources|DRA driver \S+ (?:is )?not (?:registered|found)",
         ),
     ),
     "evicted": Kind(  # before quota: what was evicted waits for quota again, and its Workload says both
@@ -222,6 +286,7 @@ KINDS: Mapping[str, Kind] = {
             r"ZONE_RESOURCE_POOL_EXHAUSTED|(?i:stockout)|out\.of\.resources|does not have enough resources",
             r"Inadmissible|couldn't assign flavors|unavailable in ClusterQueue|Queue \S+ (?:is inactive|doesn't exist)",
             r"\bInsufficient [\w./-]+|FailedScheduling|Unschedulable",
+            r"TopologyPlacementFailed|no topology domains at level",
             r"its queue has not taken notice",
         ),
     ),
@@ -239,6 +304,7 @@ KINDS: Mapping[str, Kind] = {
             r"\bnccl(?:System|Internal)Error\b",
             r"Watchdog caught collective operation timeout",
         ),
+        details=(r"^Last error: ", r"\bNCCL WARN\b"),  # it also warns of what it can do without
         echoes=(r"\bNCCL error\b", r"\bnccl(?:Remote|UnhandledCuda)Error\b"),  # the other rank, or CUDA, has the cause
     ),
     "requests_lost": Kind(
@@ -258,20 +324,23 @@ KINDS: Mapping[str, Kind] = {
     "network": Kind(  # after nccl and mpi: ranks lose their connections too, to one that has died
         meaning="Hugging Face or the results volume did not answer, or too slowly",
         policy=Policy.RETRY_LATER,
+        state=(
+            r"FailedMount.{0,300}\b(?:gcsfuse|sidecar|bucket|storage\.googleapis)\b.{0,300}"
+            r"(?:[Tt]imed? ?out|code = (?:Unavailable|DeadlineExceeded)|deadline exceeded|Error (?:429|5\d\d)\b"
+            r"|connection (?:refused|reset))",
+        ),
         # Of gcsfuse: EIO where Cloud Storage answers otherwise than with 401, 403 or 404 (its error_mapping.go),
         # ENOTCONN where it has died. The others are of file systems on a network.
         hints=(r"results volume cannot be written: \[Errno (?:4|5|11|107|110|112|113|116|125)\]",),
         echoes=(
             rf"{_AWAY}(?:(?:\w+\.)*LocalEntryNotFoundError: |Error: Local entry not found\.)",
-            rf"{_AWAY}OSError: We couldn't connect to '",  # of transformers
-            rf"{_AWAY}.{{0,200}}\b(?:408|429|5\d\d) (?:Client|Server) Error\b",
-            rf"{_AWAY}.{{0,200}}\b(?:Client|Server) error '(?:408|429|5\d\d) ",
-            rf"{_AWAY}.{{0,200}}\b(?:429 Too Many Requests|Consistency check failed: file should be of size)\b",
-            rf"{_AWAY}RuntimeError: Data processing error: .{{0,200}}\b(?:CAS|[Rr]eqwest|[Rr]equest)",  # hf_xet
-            rf"{_AWAY}.{{0,200}}(?:Temporary failure in name resolution|Name or service not known|Failed to resolve ')",
+            rf"{_AWAY}.{{0,200}}?(?:{'|'.join(_NO_ANSWER)})",
             rf"{_AWAY}(?:httpx|httpcore|h11\._util|http\.client|ssl|socket|(?:requests|urllib3)\.exceptions)\."
             r"(?:Connect|Read|Write|Pool|Proxy|Network|SSL|Protocol|RemoteProtocol|RemoteDisc|ChunkedEnc|IncompleteRead"
             r"|MaxRetry|NewConnection|NameResolution|Timeout|timeout)",
+            rf"{_AWAY}(?:aiohttp\.client_exceptions|fsspec\.exceptions\.FSTimeout|google\.auth\.exceptions\.Transport)",
+            rf"{_AWAY}google\.api_core\.exceptions\.(?:TooManyRequests|ServiceUnavailable|InternalServerError|BadGateway"
+            r"|GatewayTimeout|RetryError|DeadlineExceeded)",
             rf"{_AWAY}(?:Connection\w{{0,20}}|Timeout|OS)Error: .{{0,200}}"
             r"(?:timed out|[Cc]onnection (?:refused|reset|aborted)|unreachable|No route to host)",
             r"^OSError: \[Errno (?:5|107|110|116)\] |\bTransport endpoint is not connected|\bStale file handle",
@@ -312,6 +381,7 @@ KINDS: Mapping[str, Kind] = {
             Skip.NEEDS_MORE: "it needs at least as much memory as a point that ran out of it",
             Skip.ENGINE: "the configuration of another point of its engine was refused",
             Skip.MODEL: "the weights of another point of its model could not be fetched",
+            Skip.IMAGE: "the driver of this type of node is too old for its image, as another point found",
             Skip.BUDGET: "the budget in GPU-hours or USD was spent",
             Skip.DEADLINE: "the deadline had come",
             Skip.CANARY: "the first point, which is measured alone, failed",

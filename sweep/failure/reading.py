@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from sweep.failure.kinds import KINDS, NO_REPORT, UNKNOWN, Policy
+from sweep.failure.kinds import KINDS, NO_REPORT, UNKNOWN
+from sweep.failure.messages import EXCEPTION, LONGEST_LINE, Message, bare, messages, parts
+from sweep.failure.value import Policy
 
 MOST_LINES = 20
+FIRST_LINES = 5
+"""So many of them are the first ones: what came first is more often the cause than what came last."""
 MOST_CHARACTERS = 400
 """Characters of one line that are kept."""
-LONGEST_LINE = 20_000
-"""Characters of a line that are looked at."""
 LONGEST_MESSAGE = 3_000
-"""Characters of the message of an unknown failure; of more, the last lines are kept."""
+"""Characters of the message of an unknown failure; of more, the first and the last lines are kept."""
+MOST_REASONS = 2
+"""So many lines of a kind are in the message, the most telling one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What went wrong. `lines` are the last telling lines of the log, else its last lines; at most MOST_LINES."""
+    """What went wrong. `lines` are the first and last telling lines of the log, else its last ones."""
 
     kind: str
     message: str
@@ -40,41 +43,98 @@ def classify(lines: Iterable[str], *, exit_code: int | None = None, state: str |
         exit_code: of the bench; negative is a signal.
         state: reasons and messages of the container, pod, Job or Workload, as one text.
     """
-    said: dict[str, dict[str, tuple[int, str]]] = {"log": {}, "hints": {}, "echoes": {}}
-    telling: deque[str] = deque(maxlen=MOST_LINES)
     last: deque[str] = deque(maxlen=MOST_LINES)
-    unexplained = False
-    for before, line, is_error in _candidates(lines, last):
-        found = _search(line)
-        if found is None:
-            unexplained |= bool(_EXCEPTION.search(line)) and not _AFTERMATH.search(line)
-            if is_error or _TELLING.search(line):
-                telling.append(line)
-            continue
-        place, name, rank = found
-        if "[type=" in line and _LOCATION.fullmatch(before):
-            line = f"{before}: {line.strip()}"  # pydantic names the key in the line before
-        telling.append(line)
-        if name not in said[place] or rank < said[place][name][0]:
-            said[place][name] = rank, line
+    reading = _Reading()
+    for message in messages(lines, last):
+        reading.take(message)
     state = (state or "").strip()[:LONGEST_LINE]
-    by_state = {name: (0, state) for name, pattern in _STATE.items() if state and pattern.search(state)}
-    by_code = {name: (0, _ended(exit_code)) for name, kind in KINDS.items() if exit_code in kind.exit_codes}
-    for place_said in (said["log"], by_state, said["hints"], by_code, {} if unexplained else said["echoes"]):
-        for name in KINDS:
-            if name in place_said:
-                message = f"{KINDS[name].meaning}: {_cut(place_said[name][1])}"
-                return Failure(kind=name, message=message, lines=tuple(map(_cut, telling)))
+    by_state = {name: {0: state} for name, pattern in _STATE.items() if state and pattern.search(state)}
+    by_code = {name: {0: _ended(exit_code)} for name, kind in KINDS.items() if exit_code in kind.exit_codes}
+    telling = reading.telling
+    found = reading.found
+    places = ((found["log"], KINDS), (by_state, KINDS), (found["hints"], KINDS), (by_code, KINDS))
+    for place, names in (*places, (reading.echoes(), _ECHOES)):
+        for name in names:
+            if name in place:
+                known = [place[name][rank] for rank in sorted(place[name])]
+                details = reading.details.get(name, {})
+                reasons = [known[0], *([details[min(details)]] if details else []), *known[1:]][:MOST_REASONS]
+                why = "; ".join(map(_cut, dict.fromkeys(reasons)))
+                return Failure(kind=name, message=f"{KINDS[name].meaning}: {why}", lines=tuple(map(_cut, telling)))
     if telling:
         return _unknown(telling, "" if _SAYS_NOTHING.fullmatch(state) else state)
-    return _silent(exit_code, state, [bare for line in last for part in _parts(line) if (bare := _bare(part).strip())])
+    return _silent(exit_code, state, [text for line in last for part in parts(line) if (text := bare(part).strip())])
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What the messages of a log have told so far.
+
+    found: by place and kind, the first line of each of its patterns, by their rank.
+    details: by kind, the first line of each pattern that says why.
+    unexplained, earlier: whether an exception of no known kind stands in the last traceback (and what follows it), or
+        in one before, which the program may have survived.
+    fatal: whether one stands anywhere that nothing survives.
+    """
+
+    found: dict[str, dict[str, dict[int, str]]] = field(default_factory=lambda: {"log": {}, "hints": {}, "echoes": {}})
+    unexplained: bool = False
+    earlier: bool = False
+    fatal: bool = False
+    names_a_host: bool = False
+    details: dict[str, dict[int, str]] = field(default_factory=dict)
+    _first: list[str] = field(default_factory=list)
+    _last: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES - FIRST_LINES))
+
+    @property
+    def telling(self) -> list[str]:
+        return [*self._first, *self._last]
+
+    def take(self, message: Message) -> None:
+        """Take the next message of the log."""
+        if message.begins_traceback:
+            self.earlier, self.unexplained = self.earlier or self.unexplained, False
+            return
+        text = message.text
+        known = _search(text)
+        if known is None:
+            if EXCEPTION.search(text) and not _AFTERMATH.search(text):
+                self.fatal |= bool(_FATAL.search(text))
+                self.unexplained |= not (message.was_survived and _OPTIONAL.search(text))
+            for name, pattern in _DETAILS.items():
+                if detail := pattern.search(text):
+                    self.details.setdefault(name, {}).setdefault(detail.lastindex or 0, text)
+            if message.is_error or _TELLING.search(text):
+                self._tell(text)
+            return
+        place, name, rank = known
+        self.found[place].setdefault(name, {}).setdefault(rank, text)
+        self.names_a_host |= place == "echoes" and name == "network" and not _ANY_CONNECTION.search(text)
+        self._tell(text)
+
+    def echoes(self) -> dict[str, dict[int, str]]:
+        """Return what is said after any death, where no other error stands beside it.
+
+        A host that does not answer ends the run by itself: what earlier tracebacks say was survived.
+        """
+        if self.fatal or self.unexplained:
+            return {}
+        found = self.found["echoes"]
+        if self.earlier:
+            return {"network": found["network"]} if self.names_a_host else {}
+        return found
+
+    def _tell(self, text: str) -> None:
+        if text in self._first or text in self._last:
+            return  # of another rank
+        (self._first if len(self._first) < FIRST_LINES else self._last).append(text)
 
 
 def _unknown(telling: Iterable[str], state: str) -> Failure:
     lines = tuple(map(_cut, telling))
     shown = [*lines, _cut(state)] if state else list(lines)
     while sum(map(len, shown)) > LONGEST_MESSAGE:
-        del shown[0]
+        del shown[min(FIRST_LINES // 2, len(shown) - 2)]
     return Failure(kind=UNKNOWN, message="\n".join(shown), lines=lines)
 
 
@@ -96,53 +156,7 @@ def _ended(exit_code: int | None) -> str:
     return f"exit code {exit_code}" + (f", {signal}" if signal else "")
 
 
-# ------------------------------------------------------------------------------------------------------ reading a log
-
-
-def _candidates(lines: Iterable[str], last: deque[str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield (the line before, the line, whether it is tagged as an error) of all that may tell something, bare.
-
-    Most of a log is passed over a hundred lines at a time: searching a joined text for words costs far less than a
-    regular expression for each line. The last lines of all are kept in `last`. Of a line that is too long both ends are
-    looked at: a file read without newline translation has all of a progress bar in one line, and the error behind it.
-    """
-    source, before, most = iter(lines), "", LONGEST_LINE // 2
-    while some := [x if len(x) <= LONGEST_LINE else f"{x[:most]}\r{x[-most:]}" for x in islice(source, 100)]:
-        together = "\n".join(some)
-        words = [word for word in _WORDS if word in together]
-        if words:
-            for line in some:
-                if any(word in line for word in words):
-                    for part in _parts(line):
-                        yield from _told(before, part)
-                        before = part
-                else:
-                    before = line
-        last.extend(some[-MOST_LINES:])
-        before = some[-1]
-
-
-def _parts(line: str) -> Iterator[str]:
-    """Yield a line, parted where a progress bar or another rank left no newline."""
-    for part in line.rstrip("\r\n").split("\r"):
-        yield from _GLUED.split(part) if "LLM]" in part[20:] else (part,)
-
-
-def _told(before: str, line: str) -> Iterator[tuple[str, str, bool]]:
-    bare = _bare(line)
-    if not _HARMLESS.search(bare):
-        before = _bare(before).strip() if bare.startswith(" ") else ""
-        if not before.startswith('File "'):  # else it is the code of a traceback
-            level = _LEVEL.match(bare)
-            yield before, bare[level.end() :] if level else bare, level is not None and level[1] != "I"
-
-
-def _bare(line: str) -> str:
-    """Return a line without colours, progress bars, labels and the time; the level of TensorRT-LLM's logger stays."""
-    line = _COLOUR.sub("", line).rstrip()
-    if "%|" in line:
-        line = _BARS.sub("", line, count=1)
-    return _PREFIX.sub("", line, count=1)
+# ---------------------------------------------------------------------------------------------------------- one text
 
 
 def _cut(text: str) -> str:
@@ -164,36 +178,28 @@ def _joined(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"({pattern})" for pattern in patterns))
 
 
+_ECHOES = sorted(KINDS, key=lambda name: name == "hf_not_found")
+"""What a model that cannot be loaded says it says whatever the reason is, so that it is asked last."""
 _PATTERNS = [
     (place, name, _joined(patterns))
-    for place in ("log", "hints", "echoes")
-    for name, kind in KINDS.items()
-    if (patterns := getattr(kind, place))
+    for place, names in (("log", KINDS), ("hints", KINDS), ("echoes", _ECHOES))
+    for name in names
+    if (patterns := getattr(KINDS[name], place))
 ]
+_DETAILS = {name: _joined(kind.details) for name, kind in KINDS.items() if kind.details}
 _STATE = {name: _joined(kind.state) for name, kind in KINDS.items() if kind.state}
 _SIGNALS = {2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 
-_WORDS = (
-    *("rror", "ERROR", "FATAL", "[E]", "xception", "ailed", "ailure", "illed", "oom", "of memory", "alloc", "ALLOC_"),
-    *("insufficient", "blocks left", "be created", "must be large", "should not exceed", "max sequence", "must equal"),
-    *("[type=", "not permitted", "verriding", "override KV", "No s", "nvalid value", "Invalid user", "please provide"),
-    *("' for help", "not found", "gated", "valid model", "Xid", "uncorrectable", "GPU is lost", "off the bus"),
-    *(
-        "requires reset",
-        "CUDA-capable",
-        "system not yet",
-        "quota",
-        "Hang",
-        "DUE TO",
-        "NODE FAIL",
-        "eyboard",
-        "Watchdog",
-        "MPI_ABORT",
-    ),
-    *("imeout", "imed out", "Too Many", "Disconnect", "IncompleteRead", "not connected", "Stale file"),
-    *("terminated normally", "mpirun", "egmentation", "core dumped", "terminate called", "Aborted", "Assertion"),
+_ANY_CONNECTION = re.compile(
+    r"^(?:\w*Connection\w*|Timeout|OS|BrokenPipe)Error: (?!.*(?:https?:|host=|[Hh]ub|resolve))"
 )
-"""A line is only looked at if it has one of these in it."""
+"""Of a rank's connection to another as well as to a host elsewhere."""
+_OPTIONAL = re.compile(
+    r"\b(?:Import|ModuleNotFound)Error: |cannot open shared object file|undefined symbol|No module named"
+    r"|[Ff]ailed to import"
+)
+"""What is caught where a library is not needed."""
+_FATAL = re.compile(r"CUDA (?:runtime |driver )?error|Assertion failed: |illegal memory access|device-side assert")
 
 _KNOWN = (
     *("of memory", "Memory", "insufficient", "alloc", "ALLOC_", "oom", "be created", "blocks left"),
@@ -204,48 +210,33 @@ _KNOWN = (
     *("No space", "quota", "Hang", "slurmstepd", "eyboard", "NCCL", "nccl", "Watchdog", "Requests failed"),
     *("Benchmark failed", "Initial test", "mpirun", "MPI_ABORT", "terminated normally"),
     *("LocalEntry", "Local entry", "Access denied", "Server ", "Too Many", "Consistency", "couldn't connect"),
-    *(
-        "Data processing",
-        "name resolution",
-        "service not known",
-        "resolve '",
-        "httpx.",
-        "httpcore.",
-        "h11.",
-        "http.client",
-    ),
-    *("ssl.", "socket.", "requests.exc", "urllib3.exc", "timed out", "onnection ", "unreachable", "route to host"),
-    *("Errno ", "not connected", "Stale file"),
+    *("Data processing", "name resolution", "service not known", "resolve '", "httpx.", "httpcore.", "h11."),
+    *("http.client", "ssl.", "socket.", "requests.exc", "urllib3.exc", "timed out", "onnection ", "unreachable"),
+    *("route to host", "tls connection", "Last error", "Bus error", "Couldn't reach", "Cannot connect", "ot resolve"),
+    *("Errno ", "not connected", "Stale file", "Error 80", "nvidia-container-cli", "unsatisfied", "too old"),
+    *("display driver", "CUDA_ERROR_", "cudaError", "forward compat", "toolchain", "was built for", "EADDRINUSE"),
+    *("ddress already", "already allocated", "bind socket", "Token ID", "DatasetFormat", "ataset", "status client"),
+    *("HTTP Error", "HFValidation", "Repo id", "does not appear", "no file named", "a tokenizer", "Can't load"),
+    *("is restricted", "ncontained", "peer GPU", "requires a reset"),
+    *("device handle", "NVML", "nvml", "version mismatch"),
+    *("communicate with", "abric", "ABRIC", "NVLink", "NVSwitch", "IMEX", "imex", "MNNVL", "no space", "shared memory"),
+    *("/dev/shm", "shm_open", "pyxis", "returned error code", "process JSON", "Invalid image", "manifest", "pull"),
+    *("daemon", "toomanyrequests", "register layer", "docker://", "httpReadSeeker", "resolve reference", "ErrImage"),
+    *("ImagePull", "FATAL", "specific connection", "connection error"),
+    *("nable to resolve", "status server", "request", "urlopen", "hf_transfer", "aiohttp", "FSTimeout", "google."),
 )
 """A line of _WORDS is only searched for kinds if it has one of these: for logs with millions of errors."""
 
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_BARS = re.compile(r"(?:[^|%]*%\|[^|]*\|[^\]|]*\])+\s*")
-_GLUED = re.compile(r"(?<=[^\s\]])(?=\[TensorRT-LLM\]\[)|(?<=\S)(?=\[\d\d/\d\d/\d{4}-[\d:]{8}\] \[TRT-LLM\])")
-_PREFIX = re.compile(
-    r"^(?:\d{4}-\d\d-\d\dT[\d:.,]+\S* )?(?:\[pod/[^\]]*\] )?(?:\s*\d+: )?(?:\[rank ?\d+\]: ?)?"  # kubectl, srun, torch
-    r"(?:\[[\d/:. -]{10,}\] )?(?:\[TRT-LLM\] )?(?:\[RANK \d+\] ?)?(?:\[TensorRT-LLM\](?=\[))?"  # TensorRT-LLM's loggers
-)
-_LEVEL = re.compile(r"^(?:(?:\[TensorRT-LLM\])?\[(E|ERROR|F|FATAL|I)\] ?)+")
-_LOCATION = re.compile(r"[A-Za-z_][\w.\[\]-]*")
-
-_HARMLESS = re.compile(
-    r"^\[(?:I|W|V|D|INFO|WARNING|DEBUG|VERBOSE|TRACE)\](?!.*Keyboard interrupt)|\[Autotuner\]|\bNCCL INFO\b"
-    r"|^[\[(]?[\d:., TZ/|-]{0,40}[\])]?\s?(?:[-|] )?(?:INFO|WARN|WARNING|DEBUG)\b|^\[?[IW]\d{4} \d|\b\w*Warning: |%\|"
-    r"|The KV cache memory per GPU is less than|^Chunked prefill is disabled, but"
-    r"|^\s*\"\w+\": |^\s*File \"|^\s*[~^]+$|^\s+(?:raise|return|assert|if|self\.|await|with|for|except) |^\++ "
-)
-"""Lines that only sound like it: notes, warnings (of kernels that were tried, too), progress bars, JSON, code."""
-
-_EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception): .|CUDA error: |Assertion failed: ")
 _AFTERMATH = re.compile(
-    r"Executor worker|[Bb]roken ?[Pp]ipe|Connection(?:Reset|Aborted)|BrokenProcessPool|EOFError|EngineDead"
+    r"Can't load (?:the )?(?:tokenizer|config|model)|Executor worker|[Bb]roken ?[Pp]ipe|Connection(?:Reset|Aborted)"
+    r"|BrokenProcessPool|EOFError|EngineDead|\d+ validation errors? for \w+$"
 )
-"""What ranks say when another one is gone; as an exception it explains nothing."""
+"""What ranks say when another one is gone, and what others explain; as an exception it explains nothing."""
 _TELLING = re.compile(
     r"^\S*(?:Error|Exception|Interrupt|Exit)\b(?::|$)|\b(?:ERROR|FATAL|error|fatal)\b: |^(?:Error|ERROR|FATAL)\b"
     r"|\b[Ff]ailed (?:to|with)\b|\bSegmentation fault|\bBus error|core dumped|terminate called|Assertion .*failed"
-    r"|\bKilled\b|\bAborted\b|Assertion failed|CUDA error"
+    r"|\bKilled\b|\bAborted\b|Assertion failed|CUDA error|\bCUDA_ERROR_|\bcuda failed\b"
+    r"|\bNCCL WARN\b|\bnon-zero status\b|^Last error: "
 )
 _SAYS_NOTHING = re.compile(
     r"(?:Error|Failed|Completed|Succeeded|BackoffLimitExceeded|Job has reached the specified backoff limit|[\s:;,.()])*"
