@@ -308,6 +308,8 @@ def test_what_only_sounds_like_it_is_no_failure(line: str) -> None:
         *["[11/07/2025-03:14:00] [TRT-LLM] [E] ", "3: [11/07/2025-03:14:00] [TRT-LLM] [RANK 3] [E] "],
         "Benchmarking:   0%|          | 0/9 [00:00<?, ?it/s]Benchmarking:  50%|##   | 4/9 [00:12<00:12, 12.1it/s]",
         "Benchmarking:   0%|          | 0/9 [00:00<?, ?it/s]\rBenchmarking:  50%|##   | 4/9 [00:12<00:12, 12.1it/s]\r",
+        *["bench-1  | ", "(RayWorker pid=123, ip=10.0.0.1) ", "[default0]:", "[1,0]<stdout>:", "[0]<stderr>:"],
+        "[pod/x/main] 2025-11-07T03:14:00.123Z ",
         "Loading weights in parallel[11/07/2025-03:14:00] [TRT-LLM] [E] ",
         "[TensorRT-LLM][INFO] Allocated 61.20 GiB[TensorRT-LLM][ERROR] ",
     ],
@@ -695,6 +697,12 @@ def test_the_root_cause_of_a_chain_is_in_the_message() -> None:
     assert kind == "unknown"
     assert message.splitlines()[0] == "KeyError: 'model.layers.61.eh_proj.weight'"
     assert "rank 39 of 40" in message
+
+
+def test_what_mpi_prints_first_is_not_told_first() -> None:
+    noise = [f"MPI_ABORT was invoked on rank {rank} in communicator MPI_COMM_WORLD" for rank in range(8)]
+    kind, message = message_of(*noise, "RuntimeError: Executor worker returned error", "KeyError: 'layers.61'")
+    assert kind == "unknown" and message.splitlines()[0] == "KeyError: 'layers.61'"
 
 
 SURVIVED = [

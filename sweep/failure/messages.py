@@ -208,7 +208,8 @@ _GLUED = re.compile(r"(?<=[^\s\]])(?=\[TensorRT-LLM\]\[)|(?<=\S)(?=\[\d\d/\d\d/\
 _TIME = r"(?:\d{4}-\d\d-\d\dT[\d:.,]+\S* )?"
 _PREFIX = re.compile(
     rf"^{_TIME}(?P<pod>\[pod/[^\]]*\] )?{_TIME}"  # kubectl
-    r"(?P<rank>(?:\[\d+,\d+\]<std(?:out|err)>: ?)?(?:\s*\d+: )?(?:\[rank ?\d+\]: ?)?)"  # mpirun, srun, torch
+    r"(?P<rank>(?:[A-Za-z][\w.-]* +\| |\([\w.:]+ pid=\d+[^)]*\) )?"  # docker compose, Ray
+    r"(?:\[[\w@,-]+\]<std(?:out|err)>: ?)?(?:\s*\d+: )?(?:\[[a-z]+ ?\d+\]: ?)?)"  # mpirun and horovod, srun, torch
     r"(?P<logger>(?:\[[\d/:. -]{10,}\] )?(?:\[TRT-LLM\] )?(?:\[RANK \d+\] ?)?(?:\[TensorRT-LLM\](?=\[))?)"
 )
 _LEVEL = re.compile(r"^(?:(?:\[TensorRT-LLM\])?\[(E|ERROR|F|FATAL|I)\] ?)+")

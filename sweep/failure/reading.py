@@ -13,7 +13,7 @@ from sweep.failure.value import Policy
 
 MOST_LINES = 20
 FIRST_LINES = 5
-"""So many of them are the first ones: what came first is more often the cause than what came last."""
+"""So many of them are the first causes; what came first more often explains the rest than what came last."""
 MOST_CHARACTERS = 400
 """Characters of one line that are kept."""
 LONGEST_MESSAGE = 3_000
@@ -105,12 +105,12 @@ class _Reading:
                 if detail := pattern.search(text):
                     self.details.setdefault(name, {}).setdefault(detail.lastindex or 0, text)
             if message.is_error or _TELLING.search(text):
-                self._tell(text)
+                self._tell(text, is_cause=not _AFTERMATH.search(text))
             return
         place, name, rank = known
         self.found[place].setdefault(name, {}).setdefault(rank, text)
         self.names_a_host |= place == "echoes" and name == "network" and not _ANY_CONNECTION.search(text)
-        self._tell(text)
+        self._tell(text, is_cause=place != "echoes")
 
     def echoes(self) -> dict[str, dict[int, str]]:
         """Return what is said after any death, where no other error stands beside it.
@@ -124,10 +124,10 @@ class _Reading:
             return {"network": found["network"]} if self.names_a_host else {}
         return found
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, *, is_cause: bool) -> None:
         if text in self._first or text in self._last:
             return  # of another rank
-        (self._first if len(self._first) < FIRST_LINES else self._last).append(text)
+        (self._first if is_cause and len(self._first) < FIRST_LINES else self._last).append(text)
 
 
 def _unknown(telling: Iterable[str], state: str) -> Failure:
