@@ -298,8 +298,9 @@ def _told_by_engine(case: Case) -> dict[str, tuple[str, str]]:
         asked = str(engine["cuda_graph_config"] is not None)
         found["engine.cuda_graph_config"] = (_spelled(asked), _spelled(case.arguments["use_cuda_graph"]))
     keys = dict(_leaves("", engine))
-    for section in {section for key in keys for section in _sections(key) if case.arguments.get(section) == "None"}:
-        found[f"engine.{section}"] = ("set", "none")  # all of it was lost
+    for section in (section for key in keys for section in _sections(key)):
+        if case.arguments.get(section) == "None":
+            found[f"engine.{section}"] = ("set", "none")  # all of it was lost
     for key in keys.keys() & case.arguments.keys():
         found[f"engine.{key}"] = (_spelled(keys[key]), _spelled(case.arguments[key]))
     if keys and keys.keys() <= case.arguments.keys():

@@ -183,7 +183,7 @@ KINDS: Mapping[str, Kind] = {
         meaning="a GPU, a link between GPUs or their driver is broken: an Xid error, a memory error, or it is lost",
         policy=Policy.RETRY_ELSEWHERE,
         log=(
-            rf"\bXid\b(?: ?\([^)]*\))?[:=]? ?(?!{_HARMLESS_XIDS})\d",
+            rf"\b(?:Xid|XID)\b(?: [Ee]rror)?(?: ?\([^)]*\))?[:=]? ?(?!{_HARMLESS_XIDS})\d",
             r"\bSXid\b.{0,40}: \d+, (?:Fatal|fatal)\b",
             r"uncorrectable (?:ECC|NVLink|nvlink) error",
             r"Invalid access of peer GPU memory over nvlink",
@@ -265,7 +265,7 @@ KINDS: Mapping[str, Kind] = {
             r"DeletionByTaintManager|DeletionByPodGC",
             # gcsfuse in its sidecar ends with the node, or before the node is ready.
             r"\bContainerStatusUnknown\b|gcsfuse exited with error: signal: |sidecar container terminated due to",
-            r"FailedPrepareDynamicResources|DRA driver \S+ (?:is )?not (?:registered|found)",
+            r"FailedPrepareDynamicResources|FailedCreatePodSandBox|DRA driver \S+ (?:is )?not (?:registered|found)",
         ),
     ),
     "evicted": Kind(  # before quota: what was evicted waits for quota again, and its Workload says both

@@ -188,7 +188,7 @@ _WORDS = (
     *("rror", "ERROR", "FATAL", "[E]", "xception", "ailed", "ailure", "illed", "oom", "of memory", "alloc", "ALLOC_"),
     *("insufficient", "blocks left", "be created", "must be large", "should not exceed", "max sequence", "must equal"),
     *("[type=", "not permitted", "verriding", "override KV", "No s", "nvalid value", "Invalid user", "please provide"),
-    *("' for help", "not found", "gated", "valid model", "Xid", "uncorrectable", "GPU is lost", "off the bus"),
+    *("' for help", "not found", "gated", "valid model", "Xid", "XID", "uncorrectable", "GPU is lost", "off the bus"),
     *("requires reset", "requires a reset", "CUDA-capable", "system not yet", "quota", "Hang", "DUE TO", "NODE FAIL"),
     *("eyboard", "Watchdog", "MPI_ABORT", "imeout", "imed out", "Too Many", "Disconnect", "IncompleteRead"),
     *("not connected", "Stale file", "terminated normally", "mpirun", "egmentation", "core dumped", "terminate called"),

@@ -206,7 +206,7 @@ _KNOWN = (
     *("must be large", "should not exceed", "max sequence", "not permitted", "[type=", "KV cache quant", "must equal"),
     *("unexpected", "yaml.", "validation", "No such ", "nvalid value", "Missing ", "Option ", "please provide"),
     *("not found", ": error: ", "for help.", "valid model", "NotFoundError", "Client ", "gated", "Gated", "user token"),
-    *("Xid", "ncorrectable", "GPU is lost", "off the bus", "requires reset", "CUDA-capable", "system not yet"),
+    *("Xid", "XID", "ncorrectable", "GPU is lost", "off the bus", "requires reset", "CUDA-capable", "system not yet"),
     *("No space", "quota", "Hang", "slurmstepd", "eyboard", "NCCL", "nccl", "Watchdog", "Requests failed"),
     *("Benchmark failed", "Initial test", "mpirun", "MPI_ABORT", "terminated normally"),
     *("LocalEntry", "Local entry", "Access denied", "Server ", "Too Many", "Consistency", "couldn't connect"),
