@@ -74,7 +74,7 @@ def no_hang() -> Iterator[None]:
         raise TimeoutError("the driver hangs")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(HANG_S)
+    signal.alarm(int(HANG_S))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
