@@ -120,12 +120,14 @@ def nodes_by_quota(cfg: SweepConfig) -> int | None:
 
 async def _cluster_queue(cluster: Cluster, queue: str) -> dict[str, Any] | None:
     """Return the ClusterQueue of a LocalQueue; None where it is not there or may not be seen."""
+    from sweep.backends.fields import text
     from sweep.backends.gke.objects import kueue_path
 
     try:
         kueue = await kueue_path(cluster)
         local = await cluster.request("GET", f"{kueue}/namespaces/{{namespace}}/localqueues/{queue}")
-        return await cluster.request("GET", f"{kueue}/clusterqueues/{local['spec']['clusterQueue']}")
+        name = text(local, "spec", "clusterQueue")
+        return await cluster.request("GET", f"{kueue}/clusterqueues/{name}") if name else None
     except ClusterError as error:
         if error.status in (403, 404):
             return None

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from sweep.backends.access import default_namespace
+from sweep.backends.fields import Form, field, text
 from sweep.backends.gke import readiness
 from sweep.backends.gke.objects import Gone, kueue_path, unless_gone
 from sweep.backends.gke.readiness import KUEUE, RIGHTS, Finding, Level, Needs, Right, SecretNeed
@@ -254,7 +255,7 @@ async def _may(cluster: Cluster, right: Right, verb: str) -> bool:
     }
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = await cluster.request("POST", path, body=json.dumps(body), patience_s=0)
-    return bool(answer["status"]["allowed"])
+    return field(answer, "status", "allowed") is True
 
 
 async def _queue(cluster: Cluster, needs: Needs) -> list[Finding]:
@@ -264,15 +265,15 @@ async def _queue(cluster: Cluster, needs: Needs) -> list[Finding]:
         return [] if needs.queue is None else [readiness.judge_no_kueue(needs.queue)]
     queues = f"{kueue}/namespaces/{cluster.namespace}/localqueues"
     if needs.queue is None:
-        listed = await _get(cluster, queues)
+        listed = await _get(cluster, queues, form=Form.LIST)
         return readiness.judge_no_queue(queue["metadata"]["name"] for queue in listed["items"])
     try:
         local = await _get(cluster, f"{queues}/{needs.queue}")
     except Gone:
-        listed = await _get(cluster, queues)
+        listed = await _get(cluster, queues, form=Form.LIST)
         there = [queue["metadata"]["name"] for queue in listed["items"]]
         return [readiness.judge_unknown_queue(needs.queue, cluster.namespace, there)]
-    name = local["spec"]["clusterQueue"]
+    name = text(local, "spec", "clusterQueue")
     found = [Finding(name="queue", level=Level.OK, message=f"{needs.queue}, of ClusterQueue {name}")]
     try:
         return [*found, readiness.judge_quota(needs, await _get(cluster, f"{kueue}/clusterqueues/{name}"))]
@@ -293,7 +294,7 @@ async def _queue_priority(cluster: Cluster, name: str) -> list[Finding]:
 
 async def _nodes(cluster: Cluster, needs: Needs) -> list[Finding]:
     selector = ",".join(f"{name}={value}" for name, value in needs.node_selector.items())
-    listed = await _get(cluster, "/api/v1/nodes", params={"labelSelector": selector})
+    listed = await _get(cluster, "/api/v1/nodes", params={"labelSelector": selector}, form=Form.LIST)
     return [readiness.judge_nodes(needs, listed["items"])]
 
 

@@ -93,14 +93,18 @@ def _kept(results: Results) -> Place | None:
 def _place(cfg: SweepConfig) -> Place | None:
     """Return where Jobs would be made; None where the namespace may not be read, or is not there."""
 
+    from sweep.backends.fields import text
+
     async def question(cluster: Cluster) -> Place | None:
         try:
-            found = await cluster.request("GET", "/api/v1/namespaces/{namespace}")
+            namespace = await cluster.request("GET", "/api/v1/namespaces/{namespace}")
         except ClusterError as error:
             if error.status in (403, 404):
                 return None
             raise
-        context = cfg.backend_config["context"]
-        return Place(context=context, namespace=cluster.namespace, uid=found["metadata"]["uid"])
+        uid = text(namespace, "metadata", "uid")
+        if not uid:
+            raise ClusterError(f"the API server does not tell the uid of namespace {cluster.namespace}")
+        return Place(context=cfg.backend_config["context"], namespace=cluster.namespace, uid=uid)
 
     return ask(cfg, question)

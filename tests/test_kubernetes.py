@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from sweep import plan
-from sweep.backends import Ended, Event, Lost, Released, Started, Waiting, access
+from sweep.backends import Ended, Event, Lost, Released, Started, Waiting, access, kubernetes
 from sweep.backends.gke import Gke
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.kubernetes import Cluster, Pauses
@@ -208,7 +208,11 @@ def test_a_plugin_that_fails_while_a_watch_runs_is_waited_for(serve: Callable[..
     serve(PODS, handler, scenario, **plugin(tmp_path, "2 | 3"))
 
 
-def test_credentials_that_stay_refused_are_told(serve: Callable[..., None], tmp_path: Path) -> None:
+def test_credentials_that_stay_refused_are_told(
+    serve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "REFUSED_S", 1.0)
+
     async def handler(request: web.Request) -> web.Response:
         return web.json_response({"message": "Unauthorized"}, status=401)
 

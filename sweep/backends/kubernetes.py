@@ -20,7 +20,9 @@ from typing import Any, Self
 
 import aiohttp
 
+from sweep.backends import fields
 from sweep.backends.access import Access
+from sweep.backends.fields import Form, Object
 from sweep.errors import ClusterError, UsageError
 
 REQUEST_S = 30
@@ -37,16 +39,18 @@ LOG_SILENCE_S = 300
 """A followed log that says nothing for so long is asked anew: its connection may be dead. Loading a model is silent."""
 LONGEST_LINE_BYTES, LONGEST_OBJECT_BYTES = 2**18, 2**24
 RENEW_BEFORE = timedelta(seconds=60)
+REFUSED_S = 60.0
+"""For so long credentials that were just read may be refused, as by a server that restarts; then they are wrong."""
 MOST_REFUSALS = 3
-"""So often in a row credentials that were just read may be refused; then they are wrong."""
+"""So often in a row they are refused at least before they are called wrong."""
+MOST_DIGITS = 20
+"""Of a resourceVersion, which has 64 bits."""
 WEB_PAGE = "text/html"
 """What no Kubernetes API answers with: it is of something in between, and so is its HTTP status."""
 
 log = logging.getLogger(__name__)
 
 _Answer = tuple[aiohttp.ClientResponse, bytes]
-Object = Mapping[str, Any]
-"""A Kubernetes object as the API server tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,7 @@ class Cluster:
         self._access = access
         self._renewing = asyncio.Lock()
         self._not_renewed: ClusterError | None = None
-        self._refusals = 0
+        self._refusals, self._refused_since = 0, 0.0
         connector = aiohttp.TCPConnector(limit=0, ssl=access.tls)  # each followed log holds a connection
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18)
 
@@ -120,6 +124,7 @@ class Cluster:
         params: Mapping[str, str] | None = None,
         accept: str | None = None,
         content_type: str = "application/json",
+        form: Form = Form.ANY,
         patience_s: float = PATIENCE_S,
         trouble: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
@@ -130,13 +135,13 @@ class Cluster:
 
         Args:
             path: for example /api/v1/nodes; `{namespace}` in it is filled in.
-            accept: the form of the answer, where it is not the plain one.
+            accept: the media type of the answer, where it is not the plain one.
             trouble: told why the request is tried again.
 
         Raises:
             ClusterError: it was refused, or was not answered for `patience_s`.
         """
-        pauses, renewed, until = Pauses(), False, time.monotonic() + patience_s
+        pauses, until, refused_until = Pauses(), time.monotonic() + patience_s, 0.0
         while True:
             try:
                 timeout = aiohttp.ClientTimeout(REQUEST_S)
@@ -150,21 +155,25 @@ class Cluster:
             except ClusterError as error:  # no new credentials
                 refused, pause = error, pauses.next()
             else:
-                if answer.status < 300 and (found := _object(text)) is not None:
-                    return found
-                refused = self._refused(method, path, answer, text)
+                given = _object(text) if answer.status < 300 else None
+                why = "" if given is None else fields.why_not(given, form)
+                if given is not None and not why:
+                    self._refusals = 0
+                    return given
+                refused = self._refused(method, path, answer, text, why)
                 pause = pauses.next(answer.headers.get("Retry-After"))
-                if answer.status == 401 and not renewed:
+                if answer.status == 401:
+                    is_first, refused_until = not refused_until, refused_until or time.monotonic() + REFUSED_S
                     try:
                         await self._renew()
                     except ClusterError as error:
                         refused = error
                     else:
-                        renewed = True
-                        continue
-            if not refused.is_passing:
-                raise refused
-            if time.monotonic() + pause > until:
+                        self._count_refusal()
+                        if is_first:
+                            continue
+            limit = min(until, refused_until) if refused.status == 401 else until
+            if not (refused.is_passing or refused.status == 401) or time.monotonic() + pause > limit:
                 raise refused
             if trouble is not None:
                 trouble(str(refused))
@@ -177,8 +186,8 @@ class Cluster:
     async def watch(self, path: str, selector: str) -> AsyncIterator[Change]:
         """Tell everything that there is below a path, and then each change, for ever.
 
-        A connection that breaks is made again and goes on where it was; where the server has forgotten what came since
-        (410), everything is told anew.
+        A connection that breaks is made again and goes on where it was. Where the server has forgotten what came since
+        (410), or where something odd comes again at once, everything is told again.
 
         Raises:
             ClusterError: it is refused.
@@ -186,24 +195,30 @@ class Cluster:
         version: str | None = None
         pauses = Pauses()
         while True:
-            if version is None:
-                listed = await self.request("GET", path, params={"labelSelector": selector}, patience_s=float("inf"))
-                version = listed["metadata"]["resourceVersion"]
-                for thing in listed["items"]:
-                    thing["metadata"].pop("managedFields", None)
-                yield Change(listed=tuple(listed["items"]), version=version_of(listed))
             try:
-                async for kind, told in self._watch_from(path, selector, version):
+                if version is None:
+                    ours = {"labelSelector": selector}
+                    listed = await self.request("GET", path, params=ours, form=Form.LIST, patience_s=float("inf"))
+                    version = fields.text(listed, "metadata", "resourceVersion") or None
+                    if version is None:
+                        raise ValueError("a list without a version")
+                    for thing in listed["items"]:
+                        thing["metadata"].pop("managedFields", None)
+                    yield Change(listed=tuple(listed["items"]), version=version_of(listed))
+                async for kind, thing in self._watch_from(path, selector, version):
                     if kind == "ERROR":
-                        version = None if told.get("code") == 410 else version
+                        version = None if thing.get("code") == 410 else version
                         break
                     pauses = Pauses()
-                    version = told["metadata"]["resourceVersion"]
-                    told["metadata"].pop("managedFields", None)  # a third of what is kept of an object, and of no use
+                    version = str(thing["metadata"]["resourceVersion"])
+                    thing["metadata"].pop("managedFields", None)  # a third of what is kept of an object, and of no use
                     if kind != "BOOKMARK":
-                        yield Change(object=told, deleted=kind == "DELETED")
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                        yield Change(object=thing, deleted=kind == "DELETED")
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 log.info("the watch of %s broke off: %s", path, _said(error))
+            except (ValueError, RecursionError) as error:
+                log.info("the watch of %s: %s", path, _said(error))
+                version = None if pauses.tries else version
             except ClusterError as error:
                 if not error.is_passing:
                     raise
@@ -229,8 +244,10 @@ class Cluster:
                     if line is None:  # it is told again in the list
                         yield "ERROR", {"code": 410}
                         return
-                    told = json.loads(line)
-                    yield told["type"], told["object"]
+                    event = json.loads(line)
+                    if why := fields.why_no_event(event):
+                        raise ValueError(why)
+                    yield event["type"], event["object"]
 
     async def log_lines(
         self, pod: str, container: str, *, follow: bool, since: str | None = None
@@ -274,9 +291,9 @@ class Cluster:
                     raise self._refused("GET", path, answer, b"")
                 if answer.status != 401:
                     self._refusals = 0
-                elif self._refusals < MOST_REFUSALS:
+                elif self._refusals < MOST_REFUSALS or time.monotonic() - self._refused_since < REFUSED_S:
                     await self._renew()
-                    self._refusals += 1
+                    self._count_refusal()
                     raise ClusterError("the credentials were refused and read anew")
                 yield answer
             finally:
@@ -339,16 +356,23 @@ class Cluster:
                 raise self._not_renewed
             self._access = found
 
-    def _refused(self, asked: str, of: str, answer: aiohttp.ClientResponse, text: bytes) -> ClusterError:
-        """Return the error of an answer that is not what was asked for."""
+    def _count_refusal(self) -> None:
+        """Take note that credentials were refused, until something is answered again."""
+        if not self._refusals:
+            self._refused_since = time.monotonic()
+        self._refusals += 1
+
+    def _refused(self, asked: str, of: str, answer: aiohttp.ClientResponse, text: bytes, why: str = "") -> ClusterError:
+        """Return the error of an answer that is not what was asked for; `why` says what of it is odd."""
+        if why:
+            return ClusterError(f"{self._access.host} answers {asked} {of} with {why}")
         if answer.content_type == WEB_PAGE or answer.status < 300:
             return ClusterError(
                 f"{self._access.host} is no Kubernetes API: it answers with {answer.content_type} (HTTP"
                 f" {answer.status}); a proxy or a login page is likely to be in between"
             )
-        try:
-            message = str(json.loads(text)["message"])
-        except (ValueError, KeyError, TypeError):
+        message = fields.text(_object(text), "message")
+        if not message:
             message = text.decode("utf-8", "replace")[:300] or f"{asked} {of}"
         return ClusterError(f"{message} (HTTP {answer.status})", answer.status)
 
@@ -379,8 +403,8 @@ async def _to_its_end(asking: Coroutine[Any, Any, _Answer]) -> _Answer:
 
 def version_of(thing: Object) -> int:
     """Return the resourceVersion of an object or a list; Kubernetes counts them up in one sequence."""
-    said = str(thing["metadata"].get("resourceVersion") or "")
-    return int(said) if said.isdecimal() else 0
+    version = fields.text(thing, "metadata", "resourceVersion")
+    return int(version) if version.isdecimal() and len(version) < MOST_DIGITS else 0
 
 
 @dataclass(slots=True)
@@ -399,10 +423,10 @@ class Pauses:
 
 def _object(text: bytes) -> dict[str, Any] | None:
     try:
-        said = json.loads(text)
-    except ValueError:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    return answer if isinstance(answer, dict) else None
 
 
 def _ahead_s(date: str | None) -> float | None:

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, ClassVar
 
 from sweep.backends import AttemptKey, Ended, Event, Lost, Stage, Waiting
+from sweep.backends.fields import Form
 from sweep.backends.gke.course import Course
 from sweep.backends.gke.creation import create
 from sweep.backends.gke.objects import JOBS, Gone, annotation, delete_job, jobs_of_owner, unless_gone
@@ -119,7 +120,7 @@ class Gke:
             return Lost(message=why)
         path = f"{JOBS}/{job_name(deployment.deployment_id)}"
         try:
-            there = await unless_gone((await self._connected()).request("GET", path))
+            there = await unless_gone((await self._connected()).request("GET", path, form=Form.OBJECT))
         except Gone:
             return Ended(message=why, kind="backend_error")
         except (ClusterError, UsageError):

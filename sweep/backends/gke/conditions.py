@@ -27,12 +27,12 @@ Conditions have no fixed order and are looked up by type. Pure: plain objects in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sweep.backends import Stage
+from sweep.backends.fields import Object, count, mapping, mappings, moment, text
 
 CONTAINER = "bench"
 BROKEN_REASONS = frozenset(
@@ -43,8 +43,6 @@ BROKEN_REASONS = frozenset(
 NO_CLAIM = "persistentvolumeclaim"
 """In the scheduler's words about a claim that is not there, or not bound."""
 NEVER_AGAIN = "DeactivatedDueToMaximumExecutionTimeExceeded"
-
-Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +92,12 @@ def read(
         return Standing(stage=Stage.SCHEDULING, message="no pod yet")
     scheduled = _condition(pod, "PodScheduled")
     if not about["node"]:
-        told = _text(scheduled, "message")
+        told = text(scheduled, "message")
         return Standing(stage=Stage.SCHEDULING, message=told, broken=NO_CLAIM in told, **about)
     if about["readable"]:
         return Standing(stage=Stage.LOADING, message=_disturbance(pod), **about)
     waiting = _waiting(pod)
-    reason, said = waiting.get("reason", ""), waiting.get("message", "")
+    reason, said = text(waiting, "reason"), text(waiting, "message")
     broken = reason in BROKEN_REASONS
     return Standing(
         stage=Stage.PULLING, message=_joined(reason, said) if broken else _disturbance(pod), broken=broken, **about
@@ -109,16 +107,16 @@ def read(
 def lives_on(job: Object | None) -> bool:
     """Say whether a Job is there and has come to no end by itself."""
     return job is not None and not (
-        _is(job, "Complete") or _is(job, "Failed") or "deletionTimestamp" in job["metadata"]
+        _is(job, "Complete") or _is(job, "Failed") or text(job, "metadata", "deletionTimestamp")
     )
 
 
 def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]:
     """Return queued_s (from the Job's creation to a node) and pull_s (from there to the container's start)."""
-    created = _time((job or {}).get("metadata", {}).get("creationTimestamp"))
+    created = moment(job, "metadata", "creationTimestamp")
     scheduled = held_since(pod)
-    state = _container(pod or {}).get("state", {})
-    started = _time((state.get("running") or state.get("terminated") or {}).get("startedAt"))
+    state = mapping(_container(pod), "state")
+    started = moment(mapping(state, "running") or mapping(state, "terminated"), "startedAt")
     found: dict[str, float] = {}
     if created and scheduled:
         found["queued_s"] = max(0.0, (scheduled - created).total_seconds())
@@ -129,31 +127,30 @@ def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]
 
 def held_since(pod: Object | None) -> datetime | None:
     """Return since when a pod holds its node's GPUs."""
-    return _time(_text(_condition(pod or {}, "PodScheduled"), "lastTransitionTime"))
+    return moment(_condition(pod, "PodScheduled"), "lastTransitionTime")
 
 
 def released_at(pod: Object | None) -> datetime | None:
     """Return when a pod's container ended; None where that is not told."""
-    ended = _container(pod or {}).get("state", {}).get("terminated") or {}
-    return _time(ended.get("finishedAt"))
+    return moment(_container(pod), "state", "terminated", "finishedAt")
 
 
 def is_over(pod: Object) -> bool:
     """Say whether a pod has ended, and has given its node's GPUs back."""
-    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return text(pod, "status", "phase") in ("Succeeded", "Failed")
 
 
 def image_digest(pod: Object) -> str | None:
     """Return the digest of the image that ran."""
-    return str(_container(pod).get("imageID") or "").rpartition("@")[2] or None
+    return text(_container(pod), "imageID").rpartition("@")[2] or None
 
 
 def evictions(workload: Object | None) -> int | None:
     """Return how often Kueue evicted the deployment; `Evicted` itself goes back to False when it begins anew."""
     if workload is None:
         return None
-    counted = workload.get("status", {}).get("schedulingStats", {}).get("evictions") or ()
-    return sum(int(eviction.get("count") or 0) for eviction in counted)
+    counted = mappings(workload, "status", "schedulingStats", "evictions")
+    return sum(max(0, count(eviction, "count") or 0) for eviction in counted)
 
 
 # ------------------------------------------------------------------------------------------------------ the Job's end
@@ -166,11 +163,11 @@ def _end_of(job: Object | None, workload: Object | None) -> tuple[bool, str]:
         return True, ""
     if _is(job, "Failed"):
         return True, _said(_condition(job, "Failed"))
-    if job["metadata"].get("deletionTimestamp"):
+    if text(job, "metadata", "deletionTimestamp"):
         return True, "the Job was deleted"
-    evicted = _condition(workload or {}, "Evicted")
-    if evicted and evicted.get("status") == "True" and evicted.get("reason") == NEVER_AGAIN:
-        return True, _joined("MaximumExecutionTimeExceeded", _text(evicted, "message"))
+    evicted = _condition(workload, "Evicted")
+    if _is(workload, "Evicted") and text(evicted, "reason") == NEVER_AGAIN:
+        return True, _joined("MaximumExecutionTimeExceeded", text(evicted, "message"))
     return False, ""
 
 
@@ -180,10 +177,9 @@ def _queue(workload: Object | None) -> tuple[str, bool]:
             "its queue has not taken notice: Kueue is not there, or its WorkloadPriorityClass does not exist",
             True,
         )
-    evicted = _condition(workload, "Evicted")
-    if evicted and evicted.get("status") == "True":
-        return f"evicted ({_said(evicted)}), waits to begin anew", False
-    return _text(_condition(workload, "QuotaReserved"), "message") or "waits for quota", False
+    if _is(workload, "Evicted"):
+        return f"evicted ({_said(_condition(workload, 'Evicted'))}), waits to begin anew", False
+    return text(_condition(workload, "QuotaReserved"), "message") or "waits for quota", False
 
 
 # ------------------------------------------------------------------------------------------------------------ the pod
@@ -192,70 +188,61 @@ def _queue(workload: Object | None) -> tuple[str, bool]:
 def _of_pod(pod: Object | None) -> dict[str, Any]:
     if pod is None:
         return {"over": False, "readable": False, "node": None, "pod": None, "exit_code": None}
-    state = _container(pod).get("state", {})
-    ended = state.get("terminated")
+    state = mapping(_container(pod), "state")
+    ended = mapping(state, "terminated")
     return {
-        "node": pod.get("spec", {}).get("nodeName") or None,
-        "pod": pod["metadata"]["name"],
-        "readable": bool(state.get("running") or (ended and ended.get("startedAt"))),
+        "node": text(pod, "spec", "nodeName") or None,
+        "pod": text(pod, "metadata", "name") or None,
+        "readable": bool(mapping(state, "running") or text(ended, "startedAt")),
         "over": is_over(pod),
-        "exit_code": ended.get("exitCode") if ended else None,
+        "exit_code": count(ended, "exitCode"),
     }
 
 
 def _cause(pod: Object | None) -> str:
     """Return why a pod failed: its own words, a disruption, the container's end; empty where it succeeded."""
-    if pod is None or pod.get("status", {}).get("phase") == "Succeeded":
+    if pod is None or text(pod, "status", "phase") == "Succeeded":
         return ""
-    status, ended = pod.get("status", {}), _container(pod).get("state", {}).get("terminated") or {}
-    container = _joined(str(ended.get("reason") or ""), str(ended.get("message") or "").strip())
-    return _joined(_said(status), _disturbance(pod), container)
+    ended = mapping(_container(pod), "state", "terminated")
+    container = _joined(text(ended, "reason"), text(ended, "message").strip())
+    return _joined(_said(mapping(pod, "status")), _disturbance(pod), container)
 
 
 def _disturbance(pod: Object) -> str:
     """Return what goes on around a pod that has not ended: its node, its own deletion."""
-    target, ready = _condition(pod, "DisruptionTarget"), _condition(pod, "Ready")
-    told = _said(target) if target and target.get("status") == "True" else ""
-    if pod.get("status", {}).get("phase") == "Unknown" or (ready or {}).get("status") == "Unknown":
+    told = _said(_condition(pod, "DisruptionTarget")) if _is(pod, "DisruptionTarget") else ""
+    if "Unknown" in (text(pod, "status", "phase"), text(_condition(pod, "Ready"), "status")):
         told = _joined(told, "its node does not answer")
     return told
 
 
-def _container(pod: Object) -> Mapping[str, Any]:
-    statuses: Iterable[Mapping[str, Any]] = pod.get("status", {}).get("containerStatuses") or ()
+def _container(pod: Object | None) -> Object:
+    statuses = mappings(pod, "status", "containerStatuses")
     return next((status for status in statuses if status.get("name") == CONTAINER), {})
 
 
-def _waiting(pod: Object) -> Mapping[str, Any]:
-    statuses = [*(pod.get("status", {}).get("initContainerStatuses") or ()), _container(pod)]
-    found = [waiting for status in statuses if (waiting := (status.get("state") or {}).get("waiting"))]
-    return next((w for w in found if w.get("reason") in BROKEN_REASONS), found[-1] if found else {})
+def _waiting(pod: Object) -> Object:
+    statuses = [*mappings(pod, "status", "initContainerStatuses"), _container(pod)]
+    waits = [waiting for status in statuses if (waiting := mapping(status, "state", "waiting"))]
+    return next((wait for wait in waits if text(wait, "reason") in BROKEN_REASONS), waits[-1] if waits else {})
 
 
 # --------------------------------------------------------------------------------------------------------- conditions
 
 
-def _condition(thing: Object, kind: str) -> Mapping[str, Any] | None:
-    conditions: Iterable[Mapping[str, Any]] = thing.get("status", {}).get("conditions") or ()
-    return next((condition for condition in conditions if condition.get("type") == kind), None)
+def _condition(thing: Object | None, kind: str) -> Object:
+    """Return a condition, an empty one where there is none."""
+    conditions = mappings(thing, "status", "conditions")
+    return next((condition for condition in conditions if condition.get("type") == kind), {})
 
 
-def _is(thing: Object, kind: str) -> bool:
-    condition = _condition(thing, kind)
-    return condition is not None and condition.get("status") == "True"
+def _is(thing: Object | None, kind: str) -> bool:
+    return text(_condition(thing, kind), "status") == "True"
 
 
-def _said(condition: Mapping[str, Any] | None) -> str:
-    return _joined(_text(condition, "reason"), _text(condition, "message"))
-
-
-def _text(condition: Mapping[str, Any] | None, key: str) -> str:
-    return str((condition or {}).get(key) or "")
+def _said(condition: Object) -> str:
+    return _joined(text(condition, "reason"), text(condition, "message"))
 
 
 def _joined(*texts: str) -> str:
     return ": ".join(dict.fromkeys(text for text in texts if text))
-
-
-def _time(text: Any) -> datetime | None:
-    return datetime.fromisoformat(text) if isinstance(text, str) and text else None

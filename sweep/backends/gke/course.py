@@ -27,6 +27,7 @@ from sweep.backends import (
     Started,
     Waiting,
 )
+from sweep.backends.fields import Object, mappings, text
 from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
 from sweep.backends.gke.creation import create
@@ -34,7 +35,7 @@ from sweep.backends.gke.objects import EVENTS, attempts_of, avoids_nodes, delete
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.volume import Volume, told
-from sweep.backends.kubernetes import LogLine, Object, Pauses
+from sweep.backends.kubernetes import LogLine, Pauses
 from sweep.errors import ClusterError, ReportError
 from sweep.failure import KINDS
 from sweep.plan import Deployment, job_name
@@ -335,10 +336,10 @@ class Course:
             return ""
         params = {"fieldSelector": f"involvedObject.name={standing.pod or self._job},type=Warning"}
         try:
-            warned = (await self._cluster.request("GET", EVENTS, params=params))["items"]
+            warned = mappings(await self._cluster.request("GET", EVENTS, params=params), "items")
         except ClusterError:
             return ""
-        return "; ".join(dict.fromkeys(f"{event.get('reason')}: {event.get('message')}" for event in warned[-3:]))
+        return "; ".join(dict.fromkeys(f"{text(event, 'reason')}: {text(event, 'message')}" for event in warned[-3:]))
 
     # ------------------------------------------------------------------------------------------------------------ end
 

@@ -12,8 +12,9 @@ import json
 import time
 from collections.abc import Callable
 
+from sweep.backends.fields import Form, Object, mappings, text
 from sweep.backends.gke.objects import CONFIG_MAPS, JOBS, Gone, annotation, delete_job, unless_gone
-from sweep.backends.kubernetes import Cluster, Object
+from sweep.backends.kubernetes import Cluster
 from sweep.errors import ClusterError
 from sweep.plan import Deployment, job_name
 
@@ -51,26 +52,28 @@ async def create(
         raise
 
 
-async def _create_job(cluster: Cluster, name: str, text: str, trouble: Callable[[str], None]) -> Object:
+async def _create_job(cluster: Cluster, name: str, manifest: str, trouble: Callable[[str], None]) -> Object:
     until = time.monotonic() + GOING_S
     while True:
         try:
-            return await cluster.request("POST", JOBS, body=text, patience_s=PATIENCE_S, trouble=trouble)
+            return await cluster.request(
+                "POST", JOBS, body=manifest, form=Form.OBJECT, patience_s=PATIENCE_S, trouble=trouble
+            )
         except ClusterError as error:
             if error.status != 409 or time.monotonic() > until:
                 raise
         with contextlib.suppress(Gone):
-            there = await unless_gone(cluster.request("GET", f"{JOBS}/{name}"))
-            if not there["metadata"].get("deletionTimestamp"):
-                if annotation(there, "spec-hash") == annotation(json.loads(text), "spec-hash"):
+            there = await unless_gone(cluster.request("GET", f"{JOBS}/{name}", form=Form.OBJECT))
+            if not text(there, "metadata", "deletionTimestamp"):
+                if annotation(there, "spec-hash") == annotation(json.loads(manifest), "spec-hash"):
                     return there
                 raise ClusterError(f"a Job {name} with other contents exists; sweep gc removes it", 409)
             trouble("an earlier Job of the same name is still being deleted")
             await asyncio.sleep(1)
 
 
-async def _create_map(cluster: Cluster, name: str, text: str, uid: str, trouble: Callable[[str], None]) -> None:
-    made = json.loads(text)
+async def _create_map(cluster: Cluster, name: str, manifest: str, uid: str, trouble: Callable[[str], None]) -> None:
+    made = json.loads(manifest)
     made["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid}]
     until = time.monotonic() + GOING_S
     while True:
@@ -83,6 +86,6 @@ async def _create_map(cluster: Cluster, name: str, text: str, uid: str, trouble:
             return
         with contextlib.suppress(Gone):
             there = await unless_gone(cluster.request("GET", f"{CONFIG_MAPS}/{name}"))
-            if uid in {owner["uid"] for owner in there["metadata"].get("ownerReferences") or ()}:
+            if uid in {text(owner, "uid") for owner in mappings(there, "metadata", "ownerReferences")}:
                 return
         await asyncio.sleep(1)  # it is of an earlier Job, and is being collected

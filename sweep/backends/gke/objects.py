@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweep.backends import Stage
+from sweep.backends.fields import Form, Object, mapping, text
 from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import Standing
-from sweep.backends.kubernetes import Cluster, Object
+from sweep.backends.kubernetes import Cluster
 from sweep.errors import ClusterError
 from sweep.published import key_of
 
@@ -49,7 +50,7 @@ def of_sweep(sweep_id: str) -> str:
 
 def annotation(thing: Object, name: str) -> str:
     """Return an annotation of ours, an empty text where it has none."""
-    return str((thing["metadata"].get("annotations") or {}).get(f"{LABEL}/{name}") or "")
+    return text(thing, "metadata", "annotations", f"{LABEL}/{name}")
 
 
 def attempts_of(job: Object) -> Iterator[tuple[str, int, int]]:
@@ -66,7 +67,10 @@ async def kueue_path(cluster: Cluster, **how: Any) -> str | None:
         group = await unless_gone(cluster.request("GET", "/apis/kueue.x-k8s.io", **how))
     except Gone:
         return None
-    return f"/apis/{group['preferredVersion']['groupVersion']}"
+    version = text(group, "preferredVersion", "groupVersion")
+    if not version:
+        raise ClusterError("the API server does not tell which version of Kueue it has")
+    return f"/apis/{version}"
 
 
 async def workloads_path(cluster: Cluster) -> str | None:
@@ -97,15 +101,14 @@ async def stop_points(cluster: Cluster, job: str, keys: Iterable[tuple[str, int,
 
 def avoids_nodes(job: Object) -> bool:
     """Say whether a Job must not run on nodes that it names."""
-    affinity = job["spec"]["template"]["spec"].get("affinity") or {}
-    return "nodeAffinity" in affinity
+    return "nodeAffinity" in mapping(job, "spec", "template", "spec", "affinity")
 
 
 async def jobs_of_owner(cluster: Cluster, owner: str) -> list[str]:
     """Return the names of the Jobs of one person's sweeps: the owner is an annotation, because names are no labels."""
     ours = {"labelSelector": "app.kubernetes.io/name=trtllm-bench,app.kubernetes.io/managed-by=sweep"}
-    listed = await cluster.request("GET", JOBS, params=ours)
-    return [str(job["metadata"]["name"]) for job in listed["items"] if annotation(job, "owner") == owner]
+    listed = await cluster.request("GET", JOBS, params=ours, form=Form.LIST)
+    return [text(job, "metadata", "name") for job in listed["items"] if annotation(job, "owner") == owner]
 
 
 @dataclass(slots=True)
@@ -137,12 +140,11 @@ class Seen:
     def pod(self, job: str) -> Object | None:
         """Return the newest pod of a Job."""
         pods = self.pods.get(job, {}).values()
-        return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None)
+        return max(pods, key=lambda pod: text(pod, "metadata", "creationTimestamp"), default=None)
 
     def workload(self, job: str) -> Object | None:
         """Return Kueue's Workload of a Job."""
-        found = self.jobs.get(job)
-        return self.workloads.get(found["metadata"]["uid"]) if found is not None else None
+        return self.workloads.get(text(self.jobs.get(job), "metadata", "uid"))
 
     def standing(self, job: str) -> Standing:
         """Return where a Job stands."""
@@ -154,10 +156,9 @@ class Seen:
 
 def job_of(pod: Object) -> str:
     """Return the name of a pod's Job."""
-    labels = pod["metadata"].get("labels") or {}
-    return str(next((labels[name] for name in JOB_NAMES if name in labels), ""))
+    return next((name for label in JOB_NAMES if (name := text(pod, "metadata", "labels", label))), "")
 
 
 def uid_of(workload: Object) -> str:
     """Return the uid of a Workload's Job."""
-    return str((workload["metadata"].get("labels") or {}).get(JOB_UID) or "")
+    return text(workload, "metadata", "labels", JOB_UID)

@@ -5,20 +5,20 @@ Pure: a rendered Job and what the API server answered in, findings out. doctor.p
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+
+from sweep.backends.fields import Object, mapping, mappings, text
 
 GPU = "nvidia.com/gpu"
 KUEUE = "kueue.x-k8s.io"
 CLOCK_S = 30.0
 """More than that and the times of rows, which come from both sides, contradict each other."""
 FIRST_HELM = (3, 8)
-
-Object = Mapping[str, Any]
 
 
 class Level(StrEnum):
@@ -131,6 +131,15 @@ def quantity(said: object) -> float:
     return float(found[1]) * _UNITS[found[2] or ""]
 
 
+def _amount(given: object) -> float:
+    """Return a quantity that a server tells; none where it cannot be read."""
+    try:
+        amount = quantity(given or 0)
+    except ValueError:
+        return 0.0
+    return amount if math.isfinite(amount) else 0.0
+
+
 _UNITS = {"": 1.0, "m": 1e-3, "k": 1e3} | {
     unit + i: (1024.0 if i else 1000.0) ** power for power, unit in enumerate("KMGTPE", 1) for i in ("", "i")
 }
@@ -237,19 +246,20 @@ def judge_no_cluster_queue(queue: str, cluster_queue: str) -> Finding:
 def quotas(cluster_queue: Object) -> dict[str, float]:
     """Return the most of each resource that one flavor of a ClusterQueue gives, without what it may borrow."""
     most: dict[str, float] = {}
-    for group in cluster_queue["spec"].get("resourceGroups") or ():
-        for flavor in group.get("flavors") or ():
-            for resource in flavor.get("resources") or ():
-                most[resource["name"]] = max(most.get(resource["name"], 0.0), quantity(resource["nominalQuota"]))
+    for group in mappings(cluster_queue, "spec", "resourceGroups"):
+        for flavor in mappings(group, "flavors"):
+            for resource in mappings(flavor, "resources"):
+                name = text(resource, "name")
+                most[name] = max(most.get(name, 0.0), _amount(resource.get("nominalQuota")))
     return most
 
 
 def judge_quota(needs: Needs, queue: Object) -> Finding:
     """Judge whether a ClusterQueue can ever admit what a Job asks; a pod's resources come from one flavor."""
-    name, spec = queue["metadata"]["name"], queue["spec"]
+    name, spec = text(queue, "metadata", "name"), mapping(queue, "spec")
     most = quotas(queue)
     mend = f"kubectl edit clusterqueue {name}"
-    cohort = spec.get("cohortName") or spec.get("cohort")
+    cohort = text(spec, "cohortName") or text(spec, "cohort")
     for resource, asked in needs.requests.items():
         said = f"ClusterQueue {name} has a quota of {most.get(resource, 0):g} {resource}; a Job asks {asked:g}"
         if resource not in most:
@@ -261,7 +271,7 @@ def judge_quota(needs: Needs, queue: Object) -> Finding:
             return Finding(name="quota", level=Level.WARNING, message=said, mend=mend)
         if most[resource] < asked:
             return Finding(name="quota", level=Level.ERROR, message=f"{said}: it would wait for ever", mend=mend)
-    if (stopped := spec.get("stopPolicy") or "None") != "None":
+    if (stopped := text(spec, "stopPolicy") or "None") != "None":
         message = f"ClusterQueue {name} is stopped ({stopped}): Jobs wait until it goes on"
         return Finding(name="quota", level=Level.WARNING, message=message, mend=mend)
     at_once = int(most[GPU] // needs.requests[GPU]) if needs.requests.get(GPU) else 0
@@ -293,23 +303,23 @@ def judge_nodes(needs: Needs, nodes: Sequence[Object]) -> Finding:
 
 
 def _unfit(node: Object, needs: Needs) -> str:
-    spec, conditions = node.get("spec", {}), node.get("status", {}).get("conditions") or ()
-    if not any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions):
+    conditions = mappings(node, "status", "conditions")
+    if not any((text(each, "type"), text(each, "status")) == ("Ready", "True") for each in conditions):
         return "not ready"
-    for taint in spec.get("taints") or ():
+    for taint in mappings(node, "spec", "taints"):
         if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerated(taint, needs.tolerations):
-            return f"with taint {taint['key']}"
+            return f"with taint {taint.get('key')}"
     return "with too few GPUs to give away" if _gpus(node, "allocatable") < needs.requests.get(GPU, 0.0) else ""
 
 
 def _tolerated(taint: Object, tolerations: Sequence[Object]) -> bool:
     return any(
         tolerated.get("effect") in (None, "", taint.get("effect"))
-        and tolerated.get("key") in (None, "", taint["key"])
+        and tolerated.get("key") in (None, "", taint.get("key"))
         and (tolerated.get("operator") == "Exists" or tolerated.get("value", "") == taint.get("value", ""))
         for tolerated in tolerations
     )
 
 
 def _gpus(node: Object, what: str) -> float:
-    return quantity((node.get("status", {}).get(what) or {}).get(GPU) or 0)
+    return _amount(mapping(node, "status", what).get(GPU))

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from sweep.backends.fields import Object, mappings, text
 from sweep.backends.gke.objects import JOB_UID, JOBS, PODS, Seen, job_of, of_sweep, uid_of, workloads_path
 from sweep.backends.gke.volume import Volume
-from sweep.backends.kubernetes import Change, Cluster, Object, version_of
+from sweep.backends.kubernetes import Change, Cluster, version_of
 from sweep.errors import ClusterError
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,7 @@ class Sight:
         """Take note of a Job that was just created; what is told of an earlier one of its name is passed over."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         self._uids[name] = uid
-        known = self.seen.jobs.get(name)
-        if known is None or known["metadata"]["uid"] != uid:
+        if text(self.seen.jobs.get(name), "metadata", "uid") != uid:
             self.seen.jobs[name] = job
 
     def forget(self, job: str) -> None:
@@ -123,8 +123,8 @@ class Sight:
         return {name}
 
     def _is_current(self, job: Object) -> bool:
-        uid = job["metadata"]["uid"]
-        return bool(self._uids.get(job["metadata"]["name"], uid) == uid)
+        uid = text(job, "metadata", "uid")
+        return not uid or self._uids.get(job["metadata"]["name"], uid) == uid
 
     def _take_pods(self, change: Change) -> set[str]:
         if change.listed is not None:
@@ -153,4 +153,4 @@ class Sight:
             self.seen.workloads.pop(uid, None)
         else:
             self.seen.workloads[uid] = change.object
-        return {owner["name"] for owner in change.object["metadata"].get("ownerReferences") or ()}
+        return {text(owner, "name") for owner in mappings(change.object, "metadata", "ownerReferences")}

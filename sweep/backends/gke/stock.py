@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sweep.backends import AttemptKey, Stage
+from sweep.backends.fields import Form, moment, text
 from sweep.backends.gke.conditions import CONTAINER, Standing
 from sweep.backends.gke.objects import (
     CONFIG_MAPS,
@@ -23,7 +24,7 @@ from sweep.backends.gke.objects import (
     workloads_path,
 )
 from sweep.backends.gke.volume import Volume
-from sweep.backends.kubernetes import Cluster, Object
+from sweep.backends.kubernetes import Cluster
 from sweep.errors import ClusterError
 from sweep.plan import job_name
 from sweep.published import RESULT, STEP, read_step
@@ -36,7 +37,7 @@ class Live:
     """A deployment that exists on the cluster.
 
     attempts: what it measures, in order.
-    since: when its Job was made; None where that is gone.
+    since: when its Job was made; None where that is gone, or does not tell.
     whole: its ConfigMap is there too; without it the pod never begins.
     """
 
@@ -60,7 +61,7 @@ async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
     """
     ours = {"labelSelector": of_sweep(sweep_id)}
     jobs, pods, maps, workloads = await asyncio.gather(
-        *(cluster.request("GET", path, params=ours) for path in (JOBS, PODS, CONFIG_MAPS)),
+        *(cluster.request("GET", path, params=ours, form=Form.LIST) for path in (JOBS, PODS, CONFIG_MAPS)),
         _list_workloads(cluster),
     )
     assert jobs is not None
@@ -70,10 +71,10 @@ async def live(cluster: Cluster, sweep_id: str) -> list[Live]:
     whole = {made["metadata"]["name"] for made in maps["items"]}
     return [
         Live(
-            deployment_id=str((job["metadata"].get("labels") or {}).get(f"{LABEL}/deployment-id") or name),
+            deployment_id=text(job, "metadata", "labels", f"{LABEL}/deployment-id") or name,
             job=name,
             attempts=tuple(attempts_of(job)),
-            since=_made_at(job),
+            since=moment(job, "metadata", "creationTimestamp"),
             standing=seen.standing(name),
             whole=name in whole,
         )
@@ -85,7 +86,8 @@ async def _list_workloads(cluster: Cluster) -> dict[str, Any] | None:
     """Return Kueue's Workloads; None without Kueue, or without the right to see them."""
     path = await workloads_path(cluster)
     try:
-        return await cluster.request("GET", path, params={"labelSelector": JOB_UID}) if path else None
+        ours = {"labelSelector": JOB_UID}
+        return await cluster.request("GET", path, params=ours, form=Form.LIST) if path else None
     except ClusterError as error:
         if error.status == 403:
             return None
@@ -121,10 +123,6 @@ async def kept(volume: Volume, known: Collection[AttemptKey]) -> list[Live]:
         )
         for deployment_id, measured in of_deployment.items()
     ]
-
-
-def _made_at(job: Object) -> datetime:
-    return datetime.fromisoformat(job["metadata"]["creationTimestamp"])
 
 
 async def how_far(cluster: Cluster, deployments: Sequence[Live]) -> list[Live]:
