@@ -145,9 +145,13 @@ def line(about: dict[str, Any], report: dict[str, Any] | None, environment: dict
 
 
 def again(folder: Path) -> str:
-    """Return the line of an attempt that lies on the results volume, published by an earlier pod."""
+    """Return the line of an attempt that lies on the results volume, published by an earlier pod.
+
+    It names the deployment that tells it, which may be another one of the sweep than the one that measured it.
+    """
     environment = json.loads((folder / "env.json").read_text())
     about = environment.pop("attempt")
+    about["deployment"] = os.environ.get("SWEEP_DEPLOYMENT_ID", "")
     return line(about, _report(folder / "report.json"), environment, _tail(folder / "log.txt"))
 
 
@@ -270,8 +274,11 @@ class Redactor:
             path.write_bytes(clean)
             os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
 
-    def stream(self, source: int) -> None:
-        """Pass on what comes from a file descriptor to standard output, whole lines as soon as they are there."""
+    def stream(self, source: int, *, others: bool = False) -> None:
+        """Pass on what comes from a file descriptor to standard output, whole lines as soon as they are there.
+
+        others: other programs print there too, and nothing of it may be taken for a step or result of the launcher.
+        """
         held = b""
         while chunk := os.read(source, 2**16):
             held += chunk
@@ -279,12 +286,13 @@ class Redactor:
             if not cut and len(held) > LONGEST_HELD_BYTES:
                 least = len(held) - OVERLAP_BYTES
                 cut = max([least, *(end for begin, end in self._spans(held) if begin < least)])
-            self._pass_on(held[:cut])
+            self._pass_on(held[:cut], others)
             held = held[cut:]
-        self._pass_on(held)
+        self._pass_on(held, others)
 
-    def _pass_on(self, text: bytes) -> None:
+    def _pass_on(self, text: bytes, others: bool) -> None:
         """Print lines: together, because a secret may have several, but for those of results, which are JSON."""
+        text = _OURS.sub(rb"SWEEP-\1 ", text) if others else text
         mark = MARK.encode()
         parts = text.splitlines(keepends=True) if mark in text else [text]
         for part in parts:
@@ -308,6 +316,7 @@ class Redactor:
         return spans
 
 
+_OURS = re.compile(rb"SWEEP_(RESULT|STEP) ")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 """A string of valid JSON."""
 _UNITS = re.compile(r"\s+|\\+|.", re.DOTALL)
@@ -382,7 +391,8 @@ def main() -> None:
     commands.add_parser("query", help="print the fields for nvidia-smi --query-gpu")
     volume = commands.add_parser("probe", help="fail unless the results volume can be written")
     volume.add_argument("folder", type=Path)
-    commands.add_parser("redact", help="pass on standard input without the secrets of this environment")
+    redact = commands.add_parser("redact", help="pass on standard input without the secrets of this environment")
+    redact.add_argument("--others", action="store_true", help="other programs print there too")
     former = commands.add_parser("again", help="print the line of an attempt that was published")
     former.add_argument("folder", type=Path)
     attempt = commands.add_parser("attempt", help="publish an attempt that has ended")
@@ -400,7 +410,7 @@ def main() -> None:
     elif said.command == "probe":
         probe(said.folder)
     elif said.command == "redact":
-        Redactor(os.environ).stream(sys.stdin.fileno())
+        Redactor(os.environ).stream(sys.stdin.fileno(), others=said.others)
     elif said.command == "again":
         print(again(said.folder), flush=True)
     else:

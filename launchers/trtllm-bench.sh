@@ -29,7 +29,7 @@ facts=() # for env.json
 
 redact() { # reads on when a signal comes for all: the last words are printed after it
     trap '' TERM INT
-    exec python3 "$files/publish.py" redact
+    exec python3 "$files/publish.py" redact "$@"
 }
 if ! command -v python3 >/dev/null; then
     echo "python3 is not in this image: is it TensorRT-LLM's?" >&2
@@ -37,7 +37,7 @@ if ! command -v python3 >/dev/null; then
 fi
 exec > >(redact)
 redacting=$!
-exec 2> >(redact >&2)
+exec 2> >(redact --others >&2) # where attend lets all that it runs print
 redacting+=" $!"
 end_of_print() { # with the first process of a pod all end at once, also what has not passed on everything
     local until=$((SECONDS + print_s))
@@ -47,7 +47,7 @@ end_of_print() { # with the first process of a pod all end at once, also what ha
 }
 
 say() { printf '%(%FT%TZ)T %s\n' -1 "$*" >&2; }
-tell() { printf 'SWEEP_STEP %s\n' "$*"; } # what runs now, for who follows the log
+tell() { printf 'SWEEP_STEP %s\n' "$*"; } # what runs now, for who follows the log; before each result its point
 publish() { python3 "$files/publish.py" "$@"; }
 stop() {
     stopped=1
@@ -214,6 +214,7 @@ measure() { # point, attempt, limit_s, engine, dataset: an attempt from its data
             bench "$@"
         fi
     fi
+    if [ ! -e "$folder/began" ]; then tell published "$1" "$2"; fi
     publish attempt "$folder" --point "$1" --attempt "$2" --exit-code "$code" --outcome "$outcome" \
         --download-s "$((download_us / 1000000)).$(printf %06d $((download_us % 1000000)))" "${facts[@]}" ${results:+--into "$results"}
     download_us=0
@@ -262,6 +263,7 @@ find_weights
 while read -r -u 3 point attempt limit engine dataset; do
     if [ -n "$stopped" ]; then break; fi
     if [ -n "$results" ] && [ -f "$results/$point/$attempt/done.json" ]; then
+        tell published "$point" "$attempt"
         publish again "$results/$point/$attempt"
         continue
     fi

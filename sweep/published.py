@@ -2,6 +2,7 @@
 
     SWEEP_STEP point POINT REPEAT-ATTEMPT       what the launcher is doing now
     SWEEP_STEP passed POINT REPEAT-ATTEMPT      stop.txt said not to begin it
+    SWEEP_STEP published POINT REPEAT-ATTEMPT   its result follows, though it was not begun here
     SWEEP_RESULT {"point": ..., "attempt": ...} an attempt has ended
 
 A pod's log is anybody's text: what is no such line is passed over, what is one and broken is a ReportError. A value may
@@ -23,7 +24,7 @@ from sweep.report.value import utf8
 from sweep.table import Type, columns_of, is_of, shown
 
 RESULT, STEP = "SWEEP_RESULT ", "SWEEP_STEP "
-BEGUN, PASSED = "point", "passed"
+BEGUN, PASSED, ANNOUNCED = "point", "passed", "published"
 INTERRUPTED = "interrupted"
 """The outcome of an attempt that ended with its pod; the next pod of the same Job measures it anew."""
 
@@ -48,6 +49,7 @@ class Published:
 
     report: the bench's JSON; None where it wrote none, or where it is too long for a line (`cut`).
     environment: columns of the row.
+    deployment, sweep: whose pod told it; empty where it does not say.
     """
 
     key: tuple[str, int, int]
@@ -59,6 +61,8 @@ class Published:
     ended_at: datetime
     log_tail: str = ""
     cut: bool = False
+    deployment: str = ""
+    sweep: str = ""
 
     @property
     def state(self) -> str:
@@ -148,6 +152,8 @@ def _published(about: Any, report: Any, environment: Any, log_tail: Any) -> Publ
             ended_at=ended_at,
             log_tail=utf8(log_tail) if isinstance(log_tail, str) else "",
             cut=bool(about.get("report_too_long")),
+            deployment=str(about.get("deployment") or ""),
+            sweep=str(about.get("sweep") or ""),
         )
     except NONSENSE as error:
         raise ReportError(f"what a pod published makes no sense: {type(error).__name__}: {error}") from None

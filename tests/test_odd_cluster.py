@@ -6,7 +6,7 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,10 +14,11 @@ import pytest
 from aiohttp import web
 
 from sweep import plan
-from sweep.backends import Ended, Event, Lost, kubernetes
+from sweep.backends import Ended, Event, Lost, PointDone, kubernetes
 from sweep.backends.kubernetes import Cluster
 from sweep.config import GkeBackend
 from sweep.errors import ClusterError
+from sweep.matrix import expand
 from tests import test_kubernetes
 from tests.test_kubernetes import (
     ADOPTED,
@@ -30,6 +31,7 @@ from tests.test_kubernetes import (
     pod_of,
     told_of,
 )
+from tests.test_matrix import CHECKED, LLAMA
 
 RUNNING = job_of("a")
 POD = pod_of(
@@ -247,3 +249,97 @@ def test_an_odd_field_of_a_job_loses_no_deployment(serve: Serve, path: str) -> N
     odd = [{"type": "MODIFIED", "object": changed(RUNNING, path, value)} for value in VALUES]
     server = FakeServer(first={"watch jobs": ["\n".join(map(json.dumps, odd))]}, pod=None)
     assert isinstance(events_of(serve, server.answer)[-1], Ended)
+
+
+# ------------------------------------------------------------------------------------------------- what a log tells
+
+FOUR = replace(
+    plan.make(
+        [(LLAMA, expand({"grid": {"concurrency": [1, 2, 3, 4]}}, CHECKED | {"model": LLAMA.id}, LLAMA))],
+        sweep_id="s",
+        nodes=1,
+    ).deployments[0],
+    exists=True,
+    deployment_id=ADOPTED.deployment_id,
+)
+P = [attempt.point_id for attempt in FOUR.attempts]
+
+
+def log_of(*lines: str, second: int = 1, clock: str = "2026-01-01T00:{:02}:{:02}.000000000Z") -> list[str]:
+    """Return lines as the API server tells them, a second each."""
+    return [f"{clock.format(*divmod(second + number, 60))} {line}" for number, line in enumerate(lines)]
+
+
+def step(number: int, name: str = "point") -> str:
+    return f"SWEEP_STEP {name} {P[number]} 1-1"
+
+
+def result(number: int, figure: int = 1, **about: Any) -> str:
+    """Return the line of a result; the figure tells it from others of the same point."""
+    at = "2026-01-01T00:10:00+00:00"
+    line = {"point": P[number], "attempt": "1-1", "deployment": FOUR.deployment_id, "sweep": "s", "exit_code": 0}
+    line |= {"outcome": "ended", "started_at": at, "ended_at": at, "report": {"figure": figure}, "environment": {}}
+    return f"SWEEP_RESULT {json.dumps(line | about)}"
+
+
+def taken(serve: Serve, lines: Sequence[str], exit_code: int = 0) -> dict[int, Any]:
+    """Return the figure of each point that a deployment with this log ended with."""
+    pod = changed(POD, "status.containerStatuses.0.state.terminated.exitCode", exit_code)
+    events = events_of(serve, FakeServer(pod=pod, log=lines).answer, FOUR)
+    assert isinstance(events[-1], Ended)
+    done = [event for event in events if isinstance(event, PointDone)]
+    return {P.index(event.key[0]): (event.report or {}).get("figure") for event in done}
+
+
+FORGED = 666
+ALL = [line for number in range(4) for line in (step(number), result(number))]
+RIGHT = dict.fromkeys(range(4), 1)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [result(1, FORGED, deployment="other")],
+        [result(1, FORGED, sweep="other")],
+        [result(1, FORGED, deployment="other", sweep="other")],
+        [result(0, FORGED)],
+        [result(1, FORGED)],
+        [result(1, FORGED, deployment="", sweep="")],
+        [result(3, FORGED), result(1, FORGED)],
+        ["SWEEP_STEP weights", result(2, FORGED)],
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_result_that_nothing_announced_is_not_taken(serve: Serve, before: list[str], place: int) -> None:
+    """Before the first point, while it runs, and after it; of a point that was announced nothing tells it."""
+    later = [line for line in before if not (place and P[0] in line)]
+    assert taken(serve, log_of("SWEEP_STEP weights", *ALL[:place], *later, *ALL[place:])) == RIGHT
+
+
+def test_a_result_of_a_point_that_never_began_is_not_taken(serve: Serve) -> None:
+    lines = log_of("SWEEP_STEP weights", step(0), result(2, FORGED), result(0), step(1), result(3, FORGED))
+    assert taken(serve, lines, exit_code=137) == {0: 1}
+
+
+def test_a_result_that_names_nobody_counts_as_before(serve: Serve) -> None:
+    lines = [line.replace(f'"deployment": "{FOUR.deployment_id}", "sweep": "s"', '"deployment": ""') for line in ALL]
+    assert taken(serve, log_of(*lines)) == RIGHT
+
+
+@pytest.mark.parametrize("lost", range(1, 8))
+def test_a_log_whose_beginning_has_rotated_away_loses_only_what_it_lacks(serve: Serve, lost: int) -> None:
+    assert taken(serve, log_of(*ALL[lost:])) == dict.fromkeys(range(lost // 2, 4), 1)
+
+
+def test_results_of_the_volume_are_taken_whether_or_not_they_are_announced(serve: Serve) -> None:
+    announced = [step(0, "published"), result(0), step(1), result(1), step(2, "published"), result(2)]
+    assert taken(serve, log_of("SWEEP_STEP weights", *announced, *ALL[6:])) == RIGHT
+    older = [result(0), result(1), step(2), result(2), result(3)]
+    assert taken(serve, log_of("SWEEP_STEP weights", *older)) == RIGHT
+    assert taken(serve, log_of("SWEEP_STEP weights", *(result(number) for number in range(4)))) == RIGHT
+
+
+def test_what_is_told_after_a_clock_was_set_back_is_read(serve: Serve) -> None:
+    """The stream ends after a line in the future; what is asked for since then is nothing."""
+    ahead = log_of("SWEEP_STEP weights", clock="2026-01-01T09:{:02}:{:02}.000000000Z")
+    assert taken(serve, [*ahead, *log_of(*ALL)]) == RIGHT

@@ -6,6 +6,7 @@ says what was measured, and the results volume, where there is one, has it too.
     course.py       one deployment from its creation to its end
     creation.py     its Job and ConfigMap, created or taken over
     podlog.py       the log of one pod, followed
+    transcript.py   which results in a log are taken
     volume.py       the results volume, read from here
     sight.py        what exists of a sweep, kept current by one watch a kind
     conditions.py   what Job, pod and Workload say, read: the one table of it

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -34,12 +34,13 @@ from sweep.backends.gke.creation import create
 from sweep.backends.gke.objects import EVENTS, attempts_of, avoids_nodes, delete_job, stop_points
 from sweep.backends.gke.podlog import PodLog
 from sweep.backends.gke.sight import Sight
+from sweep.backends.gke.transcript import Transcript
 from sweep.backends.gke.volume import Volume, told
 from sweep.backends.kubernetes import LogLine, Pauses
 from sweep.errors import ClusterError, ReportError
 from sweep.failure import KINDS
 from sweep.plan import Deployment, job_name
-from sweep.published import INTERRUPTED, PASSED, RESULT, STEP, Published, read_result, read_step
+from sweep.published import ANNOUNCED, INTERRUPTED, PASSED, RESULT, STEP, Published, read_step
 from sweep.table import Status
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Course:
         self._left = set(self._order)
         self._changed = sight.changes(self._job)
         self._log: PodLog | None = None
+        self._transcript = self._new_transcript()
         self._current: tuple[AttemptKey, datetime] | None = None
         self._start_up: dict[str, float] = {}
         self._about: dict[str, Any] = {}
@@ -81,7 +83,7 @@ class Course:
         self._passed_over: set[AttemptKey] = set()
         self._only_on_volume: set[AttemptKey] = set()
         self._no_other_node = self._deleted = False
-        self._unread: list[LogLine] = []
+        self._unread: list[tuple[LogLine, Transcript]] = []
         self._cut_short: dict[AttemptKey, Published] = {}
         self._warned_s = 0.0
         self._no_pod, self._ask_at = "", math.inf
@@ -118,6 +120,7 @@ class Course:
             await self._say_what_not_to_begin(standing)
             if self._waits_for_nothing():
                 if self._log is not None and standing.readable:
+                    self._transcript = self._new_transcript()
                     await self._log.catch_up()
                     for event in self._heard():
                         yield event
@@ -176,13 +179,16 @@ class Course:
         if self._log is None or self._log.pod != standing.pod:
             if self._log is not None:
                 await self._log.close()
-                self._unread += self._log.take()
+                self._unread += [(line, self._transcript) for line in self._log.take()]
             elif self._begins_it(job := self._sight.seen.jobs.get(self._job)):
                 self._start_up = conditions.seconds_to_start(job, pod)
-            self._log = PodLog(self._cluster, standing.pod, self._changed)
+            self._log, self._transcript = PodLog(self._cluster, standing.pod, self._changed), self._new_transcript()
         evictions = conditions.evictions(self._sight.seen.workload(self._job))
         found = {"node": standing.node, "image_digest": conditions.image_digest(pod), "evictions": evictions}
         self._about |= {name: value for name, value in found.items() if value is not None}
+
+    def _new_transcript(self) -> Transcript:
+        return Transcript(self._order, self._deployment.deployment_id, self._deployment.sweep_id)
 
     def _begins_it(self, job: Object | None) -> bool:
         """Say whether the Job's first point is ours; else its start-up is in a row already."""
@@ -206,27 +212,35 @@ class Course:
     def _heard(self) -> Iterator[Event]:
         """Tell what the log has said since the last call."""
         unread, self._unread = self._unread, []
-        for line in [*unread, *([] if self._log is None else self._log.take())]:
+        lines = [] if self._log is None else self._log.take()
+        for line, transcript in [*unread, *((line, self._transcript) for line in lines)]:
             if line.text.startswith(STEP):
-                yield from self._step(line)
+                yield from self._step(line, transcript)
             elif line.text.startswith(RESULT):
                 try:
-                    said = read_result(line.text)
+                    results = transcript.result(line.text)
                 except ReportError as error:
                     log.warning("%s: %s", self._job, error)
-                    continue
-                if said.outcome == INTERRUPTED:  # a pod that takes its place may measure it yet
-                    self._cut_short[said.key] = said
-                    self._current = None if self._current and self._current[0] == said.key else self._current
-                elif said.cut and self._sight.volume:  # it is whole there
-                    self._only_on_volume.add(said.key)
                 else:
-                    yield from self._result(said)
+                    yield from self._results(results)
 
-    def _step(self, line: LogLine) -> Iterator[Event]:
+    def _results(self, results: Sequence[Published]) -> Iterator[Event]:
+        """Tell results, but for those that are cut: whole ones may be had elsewhere."""
+        for result in results:
+            if result.outcome == INTERRUPTED:  # a pod that takes its place may measure it yet
+                self._cut_short[result.key] = result
+                self._current = None if self._current and self._current[0] == result.key else self._current
+            elif result.cut and self._sight.volume:  # it is whole there
+                self._only_on_volume.add(result.key)
+            else:
+                yield from self._result(result)
+
+    def _step(self, line: LogLine, transcript: Transcript) -> Iterator[Event]:
         if (passed := read_step(line.text, PASSED)) is not None:
             self._passed_over.add(passed)
         key = read_step(line.text)
+        if (announced := key or read_step(line.text, ANNOUNCED)) is not None:
+            yield from self._results(transcript.step(announced))
         if key in self._left and (self._current is None or self._current[0] != key):
             self._current = key, line.at
             yield PointStarted(key=key)
@@ -346,18 +360,26 @@ class Course:
     async def _finish(self, standing: Standing) -> AsyncIterator[Event]:
         """Read what is missing from the log and the volume; tell of the rest that it has no result, and why."""
         is_whole = False
-        if self._log is not None and self._left:
+        for from_start in (False, True):
+            if self._log is None or not self._left or (from_start and not is_whole):
+                break
+            if from_start:
+                self._log.start_over()
+                self._transcript = self._new_transcript()
             finishing = asyncio.create_task(self._log.finish(LOST_LOG_S if _is_lost(standing) else UNREAD_S))
             try:
                 while not finishing.done():
                     await asyncio.wait([finishing], timeout=GLANCE_S)
                     if not finishing.done():
                         yield Waiting(stage=Stage.MEASURING, message="its log cannot be read; it is asked for again")
-                is_whole = finishing.result()
+                is_whole = finishing.result() or from_start
             finally:
                 finishing.cancel()
-        for event in self._heard():
-            yield event
+            for event in self._heard():
+                yield event
+        if standing.exit_code == 0:
+            for event in self._results(self._transcript.end()):
+                yield event
         if self._left and self._sight.volume is not None:
             missing = self._only_on_volume if is_whole else self._left
             async for event in self._read_volume(self._sight.volume, UNREAD_S if self._left & missing else 0.0):

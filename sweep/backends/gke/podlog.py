@@ -43,13 +43,19 @@ class PodLog:
         taken, self._lines = self._lines, []
         return taken
 
+    def start_over(self) -> None:
+        """Read from the beginning next time: where the node's clock was set back, later lines have earlier times."""
+        self._since = None
+        self._of_this_second.clear()
+
     async def catch_up(self) -> None:
-        """Read all that there is now, and follow on.
+        """Read all that there is now, from the beginning, and follow on.
 
         Raises:
             ClusterError: it cannot be read now.
         """
         await self.close()
+        self.start_over()
         try:
             await self._read_on(follow=False)
         except ClusterError as error:

@@ -27,7 +27,7 @@ from sweep.backends.gke.volume import Volume
 from sweep.backends.kubernetes import Cluster
 from sweep.errors import ClusterError
 from sweep.plan import job_name
-from sweep.published import RESULT, STEP, read_step
+from sweep.published import ANNOUNCED, RESULT, STEP, read_step
 
 LOGS_AT_ONCE = 32
 
@@ -138,7 +138,7 @@ async def how_far(cluster: Cluster, deployments: Sequence[Live]) -> list[Live]:
             with contextlib.suppress(ClusterError):
                 async for line in cluster.log_lines(standing.pod, CONTAINER, follow=False):
                     if line.text.startswith(STEP):
-                        current = read_step(line.text)
+                        current = read_step(line.text) or read_step(line.text, ANNOUNCED)
                     elif line.text.startswith(RESULT) and current is not None:
                         done.add(current)
         if current not in deployment.attempts:
