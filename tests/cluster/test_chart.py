@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ EVERYTHING: dict[str, Any] = {
     "huggingFace": {"secretName": "hf-secret"},
 }
 """Every value that can be given."""
+NOT_ROOT = {"runAsNonRoot": True, "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
+"""What docs/cluster.md says to give in a namespace that takes no root."""
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +156,35 @@ def test_a_pod_may_do_nothing_special(render: Any) -> None:
             "privileged": False,
             "capabilities": {"drop": ["ALL"]},
         }
+        assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "mounted"),
+    [
+        ({}, False),
+        ({"results": {"claimName": "c"}}, False),
+        ({"results": {"bucket": "b"}}, None),
+        ({"weights": {"bucket": "b"}}, None),
+        ({"weights": {"claimName": "c"}, "gcsfuse": {"claims": True}}, None),
+        ({"serviceAccountName": "workload-identity-k8s-sa"}, None),
+        ({"results": {"bucket": "b"}, "automountServiceAccountToken": False}, False),
+        ({"automountServiceAccountToken": True}, True),
+    ],
+)
+def test_a_pod_gets_the_token_of_its_service_account_only_where_google_may_want_it(
+    render: Any, values: dict[str, Any], mounted: bool | None
+) -> None:
+    (job,) = by_kind(render(ONE | values))["Job"]
+    assert job["spec"]["template"]["spec"].get("automountServiceAccountToken") is mounted
+
+
+def test_who_a_pod_runs_as_can_be_said(render: Any) -> None:
+    (job,) = by_kind(render(ONE | {"podSecurityContext": NOT_ROOT}))["Job"]
+    given = job["spec"]["template"]["spec"]["securityContext"]
+    assert given == NOT_ROOT | {"seccompProfile": {"type": "RuntimeDefault"}}
+    (job,) = by_kind(render(ONE | {"podSecurityContext": {"seccompProfile": {"type": "Unconfined"}}}))["Job"]
+    assert job["spec"]["template"]["spec"]["securityContext"] == {"seccompProfile": {"type": "Unconfined"}}
 
 
 def test_labels_are_on_everything_and_names_are_annotations(render: Any) -> None:
@@ -270,6 +302,31 @@ def test_values_are_data(render: Any) -> None:
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
+SSD = "/mnt/stateful_partition/kube-ephemeral-ssd"
+NO_CACHE = [
+    *(
+        "mnt/ssd/x",
+        "/mnt/",
+        "/mnt/..",
+        "/mnt/../etc",
+        "/mnt/ssd/..",
+        "/mnt/./ssd",
+        "/mnt//ssd",
+        "//mnt/ssd",
+        "/mnt/a\nb",
+    ),
+    *("/etc/kubernetes", "/proc/1", "/sys/x", "/dev/shm", "/root/x", "/boot/x", "/usr/local/x", "/bin/x", "/lib/x"),
+    *("/lib64/x", "/sbin/x", "/run/x", "/opt/cni", "/var/lib/kubelet", "/var/lib/kubelet/pods", "/home/kubernetes/bin"),
+    *("/mnt/stateful_partition", "/mnt/stateful_partition/var/lib", SSD, f"{SSD}/"),
+]
+CACHE = ["", f"{SSD}/x", "/mnt/disks/ssd0/cache", "/tmp/pytest/x", "/home/me/cache", "/raid/a..b/.c", "/data/cache/"]
+
+
+@pytest.mark.parametrize("path", CACHE)
+def test_a_folder_of_its_own_is_a_cache(render: Any, path: str) -> None:
+    render(ONE | {"cache": {"hostPath": path}})
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -281,6 +338,10 @@ def test_values_are_data(render: Any) -> None:
         {"cache": {"hostPath": "/"}},
         {"cache": {"hostPath": "/mnt"}},
         {"cache": {"hostpath": "/mnt/x"}},
+        *({"cache": {"hostPath": path}} for path in NO_CACHE),
+        {"podSecurityContext": {"privileged": True}},
+        {"podSecurityContext": {"runAsUser": "me"}},
+        {"automountServiceAccountToken": "no"},
         {"weights": {"subPath": "../x"}},
         {"results": {"bucket": 3}},
         {"resources": {"gpu": 1}},
@@ -355,6 +416,44 @@ def test_a_real_api_server_accepts_it(render: Any, cluster: Cluster, values: dic
         stdin=yaml.safe_dump_all(render(values)),
     )
     assert len(said.split()) == 2 * len(values["deployments"])
+
+
+VALUES = {"cache": {"hostPath": ""}, "podSecurityContext": NOT_ROOT}
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        (VALUES, ()),
+        (
+            VALUES | {"weights": {"claimName": "w"}, "results": {"claimName": "r"}, "huggingFace": {"secretName": "s"}},
+            (),
+        ),
+        (VALUES | {"results": {"bucket": "b"}}, ()),
+        ({}, ("restricted volume types", "runAsNonRoot != true")),
+        ({"cache": {"hostPath": ""}}, ("runAsNonRoot != true",)),
+        ({"podSecurityContext": NOT_ROOT}, ("restricted volume types",)),
+    ],
+)
+def test_what_a_restricted_namespace_says_to_a_pod(
+    render: Any, cluster: Cluster, namespace: str, values: dict[str, Any], refused: tuple[str, ...]
+) -> None:
+    """docs/cluster.md lists the same."""
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    (job,) = by_kind(render(ONE | values, "--namespace", namespace))["Job"]
+    pod = {"apiVersion": "v1", "kind": "Pod"} | job["spec"]["template"]
+    pod["metadata"] |= {"name": "p", "namespace": namespace}
+    create = ("create", "--dry-run=server", "-o", "name", "-f", "-")
+    if not refused:
+        assert cluster.kubectl(*create, stdin=json.dumps(pod)).strip() == "pod/p"
+        return
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        cluster.kubectl(*create, stdin=json.dumps(pod))
+    reasons = re.findall(
+        r"(restricted volume types|\w+ != true|allowPrivilegeEscalation != false|capabilities|seccompProfile)",
+        error.value.stderr,
+    )
+    assert tuple(dict.fromkeys(reasons)) == refused
 
 
 def test_more_points_than_a_config_map_holds_are_refused_with_how_many_it_does(

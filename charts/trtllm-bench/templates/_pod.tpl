@@ -67,6 +67,15 @@ terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
 {{- with $values.serviceAccountName }}
 serviceAccountName: {{ . | quote }}
 {{- end }}
+{{- if kindIs "bool" $values.automountServiceAccountToken }}
+automountServiceAccountToken: {{ $values.automountServiceAccountToken }}
+{{- else if not (or .gcsfuse $values.serviceAccountName) }}
+automountServiceAccountToken: false
+{{- end }}
+{{- with $values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
@@ -224,6 +233,7 @@ template:
     {{- end }}
   spec:
     {{- $_ := set . "podDeadline" $podDeadline }}
+    {{- $_ := set . "gcsfuse" $gcsfuse }}
     {{- include "trtllm-bench.podSpec" . | nindent 4 }}
 {{- end }}
 
