@@ -48,8 +48,9 @@ def stop_signals() -> Iterator[threading.Event]:
 class RayStart:
     """Starts Ray beside everything else: the import begins at once, the processes as soon as it is known which.
 
-    Without an address Ray runs for this process only: no dashboard, a random token, nothing on stdout or stderr, its
-    folder removed afterwards. A cluster is joined only when an address asks for it, and is never stopped.
+    Without an address Ray is started for this process and stopped with it: no dashboard, nothing on stdout or stderr,
+    its folder removed afterwards. Meanwhile its ports are open on all interfaces, guarded by a random token, without
+    TLS (docs/tested.md). A cluster is joined only when an address asks for it, and is never stopped.
     """
 
     def __init__(self) -> None:
