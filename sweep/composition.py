@@ -49,8 +49,8 @@ class _ModelSchema:
 
 @dataclass
 class _MatrixSchema:
-    grid: dict[str, list[Any]] = field(default_factory=dict)
-    zip: dict[str, list[Any]] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+    zip: dict[str, Any] = field(default_factory=dict)
     concat: list[Any] = field(default_factory=list)
     derive: dict[str, Any] = field(default_factory=dict)
     require: list[str] = field(default_factory=list)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from sweep.engine_keys import SETTING_OF, check_sections, clash, layered, leaves
 from sweep.errors import UsageError, nearest
 from sweep.failure import KINDS
 from sweep.limits import Budget, deadline_of
@@ -226,7 +227,8 @@ def parts_of(resolved: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 def _part(part: Mapping[str, Any]) -> Part:
-    model, engine_said = _model(part["model"]), _engine_yaml(part["engine_yaml"], part["model"].get("engine_config"))
+    file = str(part["model"].get("engine_config"))
+    model, engine_said = _model(part["model"]), _engine_yaml(part["engine_yaml"], file)
     settings: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
         if name in ("model", "engine"):
@@ -234,14 +236,15 @@ def _part(part: Mapping[str, Any]) -> Part:
         value = part.get(name)
         if setting.yaml is not None and (in_yaml := _take(engine_said, setting.yaml.split("."))) is not None:
             if name in COMMAND_LINE_ONLY:
-                raise UsageError(
-                    f"{setting.yaml} in {part['model']['engine_config']} is the setting {name}: move it there"
-                )
+                raise UsageError(f"{setting.yaml} in {file} is the setting {name}: move it there")
             value = in_yaml if value is None else value
         value = setting.default if value is None else value
         settings[name] = None if value is None else setting.check(value)
-    extras = dict(engine_said)
-    _merge(extras, part.get("engine") or {}, "engine")
+    _check_engine(engine_said, file)
+    given = leaves(part.get("engine") or {})
+    if reason := clash(given):
+        raise UsageError(f"engine.*: {reason}")
+    extras = layered(engine_said, given)
     settings |= {"model": model.id, "engine": canonical_json(extras)}
     matrix = part.get("matrix") or {}
     return Part(model=model, engine_text=part["engine_yaml"], settings=settings, matrix=matrix)
@@ -255,13 +258,13 @@ def _model(said: Mapping[str, Any]) -> Model:
                 values[key] = kind(values[key])
             except ValueError:
                 choices = [str(choice) for choice in kind]
-                hint = nearest(str(values[key]), choices)
+                hint = "" if key == "precision" else nearest(str(values[key]), choices)  # int4 is no misspelled nvfp4
                 raise UsageError(
                     f"model.{key} must be one of {', '.join(choices)}, not {values[key]!r}{hint}"
                 ) from None
     if values.get("predict_as") is not None:
         values["predict_as"] = PredictAs(**_fields(PredictAs, values["predict_as"], "model.predict_as"))
-    if not isinstance(values["weights_gb"], (int, float)) or values["weights_gb"] <= 0:
+    if type(values["weights_gb"]) not in (int, float) or not 0 < values["weights_gb"] < math.inf:
         raise UsageError(f"model.weights_gb must be more than 0, not {values['weights_gb']!r}")
     return Model(**values)
 
@@ -333,10 +336,10 @@ def _fields(cls: type, said: Mapping[str, Any], path: str) -> dict[str, Any]:
     return dict(said)
 
 
-def _engine_yaml(text: str, where: object) -> dict[str, Any]:
+def _engine_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         said = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 levels
         raise UsageError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(said, dict) or not said:
         raise UsageError(f"{where} must be a YAML mapping that is not empty (an empty one crashes trtllm-bench)")
@@ -358,16 +361,12 @@ def _take(tree: dict[str, Any], path: Sequence[str]) -> Any:
     return value
 
 
-def _merge(tree: dict[str, Any], said: Mapping[str, Any], path: str) -> None:
-    """Set what the user said under `engine.*`; a key that is a setting of ours must be given by its name."""
-    ours = {setting.yaml: name for name, setting in SETTINGS.items() if setting.yaml}
-    for key, value in said.items():
-        dotted = f"{path}.{key}".removeprefix("engine.")
-        if dotted in ours:
-            raise UsageError(f"engine.{dotted} is the setting {ours[dotted]}: write {ours[dotted]}={value}")
-        if isinstance(value, Mapping):
-            inner = dict(tree[key]) if isinstance(tree.get(key), Mapping) else {}
-            _merge(inner, value, f"{path}.{key}")
-            tree[key] = inner
-        else:
-            tree[key] = value
+def _check_engine(said: Mapping[str, Any], file: str) -> None:
+    """Refuse what no version of TensorRT-LLM takes from the engine YAML beside what sweep gives it."""
+    keys = leaves(said)
+    for key, name in SETTING_OF.items():
+        if keys.get(key) is not None:
+            raise UsageError(f"{key} in {file} is the setting {name}: move it there")
+    check_sections(said, f"{file}: ")
+    if reason := clash(keys):
+        raise UsageError(f"{file}: {reason}")

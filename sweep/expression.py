@@ -113,9 +113,11 @@ class Expression:
         """
         try:
             return self.evaluate(env)
+        except RecursionError:
+            raise UsageError(f'"{self.text[:60]}..." is nested too deep') from None
         except (TypeError, ValueError, ArithmeticError) as error:
             values = ", ".join(f"{name}={self.meaning.shown(env.get(name))}" for name in sorted(self.names))
-            raise UsageError(f'"{self.text}" has no value for {values}: {error}') from None
+            raise UsageError(f'"{self.text}" has no value for {values or "any cell"}: {error}') from None
 
 
 def compile_expression(
@@ -170,6 +172,12 @@ class _Compiler:
                 return self._arithmetic(self.meaning.arithmetic[type(op)], self.compile(left), self.compile(right))
             case ast.Compare():
                 return self._compare(node)
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                when, then, other = (ast.unparse(each) for each in (test, body, orelse))
+                raise UsageError(
+                    f'"{self.text}" uses if and else, which the expression language does not have; a condition counts'
+                    f" as 1 or 0: {then} * ({when}) + {other} * (not ({when}))"
+                )
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 parts = [self.compile(item) for item in items]
                 return lambda env: [part(env) for part in parts]
@@ -207,7 +215,10 @@ class _Compiler:
             a, b = left(env), right(env)
             if is_text(a) or is_text(b):
                 raise TypeError("arithmetic is for numbers")
-            return function(a, b)
+            value = function(a, b)
+            if isinstance(value, float) and math.isnan(value):
+                raise ArithmeticError(f"{a} and {b} give no number")
+            return value
 
         return evaluate
 

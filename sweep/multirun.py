@@ -7,12 +7,14 @@ Hydra's own sweepers would start one job per combination. This one composes once
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 
+from sweep.axes import check_count
 from sweep.errors import UsageError, nearest
 from sweep.matrix import replace_axes
 from sweep.point import SETTINGS
@@ -74,9 +76,11 @@ def _check(swept: dict[str, Any], arguments: Sequence[str]) -> None:
 
 def _values(override: Override, loader: Any) -> list[Any]:
     """Return what a swept override runs over, as plain values; a glob is asked of the group it names."""
-    from hydra.core.override_parser.types import Glob, QuotedString
+    from hydra.core.override_parser.types import Glob, QuotedString, RangeSweep
 
     value: Any = override.value()
+    if isinstance(value, RangeSweep):
+        _check_range(value, override)
     if isinstance(value, Glob):
         return value.filter(loader.get_group_options(override.key_or_group))
     try:
@@ -84,6 +88,14 @@ def _values(override: Override, loader: Any) -> list[Any]:
     except Exception as error:
         raise UsageError(f"{override.input_line}: {' '.join(str(error).split())}") from None
     return [item.text if isinstance(item, QuotedString) else item for item in found]
+
+
+def _check_range(swept: Any, override: Override) -> None:
+    """Count a range before it is made: range(1,1000000000) is typed quickly, and its values would fill the memory."""
+    steps = (swept.stop - swept.start) / swept.step if swept.step else math.inf
+    if not math.isfinite(steps):
+        raise UsageError(f"{override.input_line}: a range needs an end, and a step that is not 0")
+    check_count(max(0, math.ceil(steps)), f"values of {override.key_or_group}")
 
 
 def _plain(node: Any) -> Any:

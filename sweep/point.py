@@ -74,6 +74,7 @@ class Precision(StrEnum):
     FP8 = "fp8"
     FP8_BLOCK = "fp8_block"
     NVFP4 = "nvfp4"
+    MXFP4 = "mxfp4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,11 @@ class Model:
     predict_as: PredictAs | None = None
 
 
+LARGEST = 2**31 - 1
+"""The largest integer that a setting may be: TensorRT-LLM's own sizes are of 32 bits (SizeType32)."""
+MOST_DIGITS = 40
+"""Characters of a value that a message repeats."""
+
 _NO_NEUTRAL = object()
 
 
@@ -170,11 +176,13 @@ class Setting:
                 return value
             raise UsageError(f"{self.name} must be true or false, not {value!r}")
         if self.type is str:
-            if isinstance(value, str):
+            if isinstance(value, str) and value.isprintable():
                 return value
-            raise UsageError(f"{self.name} must be a text, not {value!r}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UsageError(f"{self.name} must be a text of printable characters, not {value!r}")
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or (isinstance(value, float) and not math.isfinite(value)):
             raise UsageError(f"{self.name} must be {'an integer' if self.type is int else 'a number'}, not {value!r}")
+        check_number(self.name, value)
         if self.type is int and int(value) != value:
             raise UsageError(f"{self.name} must be an integer, not {value!r}")
         number: float = int(value) if self.type is int else float(value)
@@ -330,6 +338,23 @@ class Point:
             f"{self.isl}/{self.osl} {layout}{' dp' if self.attention_dp else ''} kv={self.kv_cache_dtype}"
             f" c={self.concurrency or 'unlimited'}"
         )
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse a number that is not finite or beyond LARGEST; what is no number is not looked at.
+
+    Raises:
+        UsageError: it is.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, not {value!r}")
+    if isinstance(value, (int, float)) and abs(value) > LARGEST:
+        digits = (
+            f"{value!r:.{MOST_DIGITS}}"
+            if abs(value) < 10**MOST_DIGITS
+            else f"a number of more than {MOST_DIGITS} digits"
+        )
+        raise UsageError(f"{name} must be at most {LARGEST:,}, not {digits}")
 
 
 def _settings() -> dict[str, Setting]:

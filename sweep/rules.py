@@ -6,10 +6,12 @@ moe_tp * moe_ep, trtllm-bench's length checks) and NVIDIA's deployment guide for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweep.engine_keys import exclusion
 from sweep.point import GPUS, Bench, KvCacheDtype, Model, MoeBackend, Precision
 
 Cell = Mapping[str, Any]
@@ -38,7 +40,8 @@ def judge_engine(cell: Cell, model: Model) -> Verdict:
     """Judge what one loaded engine fixes."""
     changes = _normal_form(cell, model)
     now = {**cell, **changes}
-    refused = _kv_cache(now, model) or _parallelism(now, model) or _moe_backend(now, model)
+    refused = _kv_cache(now, model) or _parallelism(now, model) or _moe_backend(now, model) or _fp4(now, model)
+    refused = refused or _engine_yaml(now)
     if now["mtp_layers"] and not model.mtp:
         refused = refused or f"{model.id} has no layer for multi-token prediction"
     return Verdict(changes=changes, refused=refused, too_big="" if refused else _weights(now, model))
@@ -96,6 +99,44 @@ def _moe_backend(cell: Cell, model: Model) -> str:
         named = ", ".join(sorted(str(choice) for choice in allowed if choice))
         said = f"moe_backend={backend}" if backend else "the default moe_backend (CUTLASS)"
         return f"{said} has no {model.precision} kernels on {gpu}: use one of {named}"
+    return ""
+
+
+def _fp4(cell: Cell, model: Model) -> str:
+    """Hopper has no FP4 tensor cores: only MARLIN's weight-only kernels (1.3 and later) read NVFP4 weights there."""
+    gpu = str(cell["gpu"])
+    if GPUS[gpu].blackwell:
+        return ""
+    marlin = cell["moe_backend"] == MoeBackend.MARLIN or "marlin" in str(cell["engine"]).lower()
+    if model.precision == Precision.NVFP4 and not marlin:
+        return f"{gpu} has no FP4: the nvfp4 weights of {model.id} need gb200 or b200"
+    if cell["kv_cache_dtype"] == KvCacheDtype.NVFP4:
+        return f"{gpu} has no FP4: kv_cache_dtype=nvfp4 needs gb200 or b200"
+    return ""
+
+
+def _engine_yaml(cell: Cell) -> str:
+    """Judge what the engine YAML says beside the settings, and what of it does not go together with them.
+
+    Sources: `exclusion`; Mapping, in which moe_tp * moe_ep * moe_cluster is tp; MTPDecodingConfig, whose draft length
+    is that of mtp_layers and whose default is one layer.
+    """
+    tree: Mapping[str, Any] = json.loads(str(cell["engine"]))
+    if reason := exclusion(tree, str(cell["image"])):
+        return reason
+    if (tree.get("context_parallel_size") or 1) != 1:
+        return "context_parallel_size is more GPUs than tp * pp, and no figure would count them"
+    tp, ep, split = cell["tp"], cell["ep"], tree.get("moe_tensor_parallel_size")
+    if isinstance(split, int) and split > 0 and split * ep * (tree.get("moe_cluster_parallel_size") or 1) != tp:
+        return f"moe_tensor_parallel_size {split} times ep {ep} is not tp {tp}"
+    speculation = tree.get("speculative_config") or {}
+    layers, kind, length = cell["mtp_layers"], speculation.get("decoding_type"), speculation.get("max_draft_len")
+    if layers and kind not in (None, "MTP"):
+        return f"mtp_layers={layers} and speculative_config.decoding_type {kind} exclude each other"
+    if layers and length not in (None, layers):
+        return f"speculative_config.max_draft_len {length} is not mtp_layers {layers}: leave it out"
+    if kind == "MTP" and not layers:
+        return "speculative_config.decoding_type MTP with mtp_layers=0: give mtp_layers, and leave the key out"
     return ""
 
 

@@ -189,6 +189,7 @@ _QUANTIZATION = {
     Precision.FP8: "FP8",
     Precision.FP8_BLOCK: "FP8_BLOCK_SCALES",
     Precision.NVFP4: "NVFP4",
+    Precision.MXFP4: "W4A8_MXFP4_MXFP8",
 }
 
 

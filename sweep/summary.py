@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.backends import Stage
+from sweep.labels import labels
 from sweep.matrix import Reason
 from sweep.plan import Outlook, Plan
 from sweep.point import SETTINGS, Point
@@ -111,18 +112,13 @@ def print_plan(plan: Plan, name: str, source: str) -> None:
     print(f"; engines differ in {', '.join(plan.engine_splits)}" if plan.engine_splits else "")
     print("\nOrder:")
     shown = list(enumerate(plan.attempts, start=1))
-    cut = len(shown) > 2 * SHOWN_POINTS
+    cut, names = len(shown) > 2 * SHOWN_POINTS, labels({**plan.points, **{a.point_id: a.point for a in plan.attempts}})
     for number, attempt in shown[:SHOWN_POINTS] if cut else shown:
-        print(f"  {number:>6,}  {attempt.point_id}  {_label(attempt.point, plan)}")
+        print(f"  {number:>6,}  {attempt.point_id}  {names[attempt.point_id]}")
     if cut:
         print("          ...")
         for number, attempt in shown[-SHOWN_POINTS:]:
-            print(f"  {number:>6,}  {attempt.point_id}  {_label(attempt.point, plan)}")
-
-
-def _label(point: Point, plan: Plan) -> str:
-    several = len({p.model for p in plan.points.values()}) > 1
-    return f"{point.model} {point.label()}" if several else point.label()
+            print(f"  {number:>6,}  {attempt.point_id}  {names[attempt.point_id]}")
 
 
 def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: Path) -> None:

@@ -34,6 +34,9 @@ QUANTIZATIONS: Mapping[str | None, Precision] = {  # tensorrt_llm.quantization.Q
     "FP8_PER_CHANNEL_PER_TOKEN": Precision.FP8,
     "FP8_BLOCK_SCALES": Precision.FP8_BLOCK,
     "NVFP4": Precision.NVFP4,
+    "W4A8_MXFP4_MXFP8": Precision.MXFP4,  # what becomes of an MXFP4 checkpoint on Blackwell (get_mxfp4_quant_algo)
+    "W4A8_MXFP4_FP8": Precision.MXFP4,  # there too, with moe_backend=TRITON
+    "W4A16_MXFP4": Precision.MXFP4,  # on Hopper
 }
 MIXED = "MIXED_PRECISION"
 """Per layer: says only that the checkpoint is quantised."""

@@ -166,6 +166,13 @@ def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
         ([SMOKE, "run.detach=true", "run.canary=true"], "run.detach leaves nobody who could heed run.canary"),
         ([SMOKE, "run.detach=true"], "run.detach needs backend=gke and a results volume"),
         (["gc", SMOKE, "--owner"], "gc of whom?"),
+        (["-m", SMOKE, "isl=range(1,1000000000)"], "999,999,999 values of isl, and one sweep may have 1,000,000"),
+        (["-m", SMOKE, "isl=range(1,10,0)"], "a step that is not 0"),
+        (["-m", SMOKE, "isl=range(1,2000)", "osl=range(1,2000)"], "15,984,004 cells"),
+        ([SMOKE, "run.repeats=1000000000"], "4,000,000,000 measurements"),
+        ([SMOKE, "num_requests=1000000000000000000"], "num_requests must be at most 2,147,483,647"),
+        ([SMOKE, "matrix.derive.num_requests='1e999-1e999'"], "give no number"),
+        ([SMOKE, "gpu=h200", "model=deepseek-r1-nvfp4-v2"], "h200 has no FP4"),
     ],
 )
 def test_a_mistake_costs_one_message(arguments: list[str], said: str, tmp_path: Path) -> None:

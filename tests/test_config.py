@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,21 @@ def test_swept_engine_keys_are_axes() -> None:
     assert len(points(cfg)) == 8
 
 
+def test_engine_keys_may_be_nested_or_dotted_everywhere() -> None:
+    axis = read("+experiment=smoke", "matrix.grid.engine.stream_interval=[1,10]")
+    assert points(axis) == points(read("-m", "+experiment=smoke", "engine.stream_interval=1,10"))
+    derived = read("+experiment=smoke", "matrix.derive.engine.cuda_graph_config.max_batch_size='2 * concurrency'")
+    graphs = {json.loads(point.engine)["cuda_graph_config"]["max_batch_size"] for point in points(derived)}
+    assert graphs == {2, 32}
+
+
+def test_the_example_of_the_help_works_with_every_model() -> None:
+    for model in ("deepseek-r1-nvfp4-v2", "qwen3-235b-a22b-nvfp4", "qwen3-4b"):
+        given = "engine.cuda_graph_config.max_batch_size=512"
+        (point,) = points(read(f"model={model}", given, "concurrency=8", "num_requests=40", "tp=4"))
+        assert '"max_batch_size":512' in point.engine and "batch_sizes" not in point.engine
+
+
 def test_linked_axis_with_one_swept_member() -> None:
     cfg = read("-m", GRID, "tp=2,4", "ep=1", "kv_cache_dtype=fp8")
     assert {point.tp for point in points(cfg)} == {4}  # TP2 holds no 671B weights
@@ -176,6 +192,11 @@ MISTAKES = [
     ([GRID, "model.engine_config=deepseek"], "model.engine_config: no file deepseek"),
     ([GRID, "engine.kv_cache_config.dtype=fp8"], "write kv_cache_dtype=fp8"),
     ([GRID, "engine.max_batch_size=8"], "write max_batch_size=8"),
+    ([GRID, "engine.cuda_graph_config.batch_sizes=[1,2]", "engine.cuda_graph_config.max_batch_size=8"], "remove one"),
+    ([GRID, "+matrix.grid.engine.kv_cache_config.dtype=[fp8]"], "write kv_cache_dtype"),
+    ([GRID, "model.weights_gb=nan"], "model.weights_gb must be more than 0"),
+    ([GRID, "model.precision=int4"], "must be one of bf16, fp8, fp8_block, nvfp4, mxfp4, not 'int4'"),
+    (["-m", GRID, "isl=range(1,1000000000)"], "999,999,999 values of isl"),
     (["+experiment=nope"], "experiment nope does not exist; there are ds_r1_grid, llama70b_kv"),
     (["+experiment=smok"], 'did you mean "smoke"'),
     (["model=nope"], "model nope does not exist"),

@@ -36,10 +36,6 @@ NOT_YET = frozenset(
     folder-with-dataset-and-notes
     other-tool-inference-benchmark.txt
     part-two-columns-pasted.txt
-    exp-cuda-graph-both-keys.yaml
-    exp-engine-mapping-in-axis.yaml
-    exp-waterfall.yaml
-    model-mxfp4.yaml
     env-non-utf8-stdout.sh
     """.split()
 )

@@ -232,6 +232,55 @@ def test_mistakes_in_the_matrix_are_told(matrix: dict[str, Any], said: str) -> N
     assert said in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("matrix", "count"),
+    [
+        ({"grid": {name: list(range(1, 2001)) for name in ("isl", "osl", "concurrency")}}, "8,000,000,000 cells"),
+        ({"grid": {"isl": list(range(1, 1002))}, "zip": {"osl": list(range(1, 1001))}}, "1,001,000 cells"),
+        ({"grid": {"isl": list(range(1, 1002))}, "concat": [{"grid": {"osl": list(range(1, 502))}}] * 2}, "1,003,002"),
+        ({"grid": {f"engine.key{n}": list(range(100)) for n in range(3000)}}, "about 10^6000 cells"),
+        ({"grid": {"isl": list(range(1, 1002)), "osl": list(range(1, 1001))}, "derive": {"tp": "1"}}, "1,001,000"),
+    ],
+)
+def test_a_matrix_that_nobody_can_measure_is_counted_and_not_made(matrix: dict[str, Any], count: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        grow(matrix)
+    assert count in str(raised.value) and "one sweep may have 1,000,000" in str(raised.value)
+
+
+def test_the_depth_of_concat_has_a_limit() -> None:
+    matrix: dict[str, Any] = {}
+    for _ in range(2000):
+        matrix = {"concat": [matrix]}
+    for use in (grow, lambda each: pin(each, ["tp"])):
+        with pytest.raises(UsageError, match="nested more than"):
+            use(matrix)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1e999-1e999", "give no number"),
+        ("concurrency - 1e999 + 1e999", "give no number"),
+        ("1e999", '"1e999" is infinite'),
+        ("9" + "*9" * 399, "num_requests must be at most 2,147,483,647, not a number of more than 40 digits"),
+        ("1e18", "must be at most 2,147,483,647, not 1000000000000000000"),
+        ("-1e18", "must be at most"),
+        ("2147483648", "must be at most"),
+    ],
+)
+def test_numbers_out_of_reach_are_one_sentence(text: str, reason: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        grow({"derive": {"num_requests": text}})
+    assert reason in str(raised.value)
+    assert "unlimited" not in str(raised.value)
+
+
+def test_a_condition_without_a_number_is_told() -> None:
+    with pytest.raises(UsageError, match="give no number"):
+        grow({"require": ["1e999 - 1e999 > 0"]})
+
+
 def test_a_setting_without_value_is_told() -> None:
     with pytest.raises(UsageError, match=r"num_requests must be given .*matrix\.derive"):
         grow({}, num_requests=None)
@@ -344,6 +393,23 @@ def test_what_is_no_expression_is_told(text: str, said: str | None) -> None:
     with pytest.raises(UsageError) as told:
         compile_expression(text, NAMES)
     assert said in str(told.value)
+
+
+def test_the_message_of_a_conditional_says_how_it_is_written() -> None:
+    with pytest.raises(UsageError) as raised:
+        compile_expression("8 if tp > 2 else 1", NAMES)
+    spelled = str(raised.value).partition("as 1 or 0: ")[2]
+    assert spelled == "8 * (tp > 2) + 1 * (not (tp > 2))"
+    expression = compile_expression(spelled, NAMES)
+    assert (expression(CELL), expression(CELL | {"tp": 1})) == (8, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["not " * 240 + "tp", "-" * 900 + "tp", "tp" + "+tp" * 300, "(tp and " * 80 + "tp" + ")" * 80]
+)
+def test_deep_expressions_have_a_value_or_one_message(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        compile_expression(text, NAMES)(CELL)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,11 @@ def test_what_json_cannot_say_is_refused(value: object) -> None:
         ("kv_cache_dtype", "bfloat16", "auto means BF16"),
         ("moe_backend", "CUTLAS", 'did you mean "CUTLASS"'),
         ("image", 3, "a text"),
+        ("image", "a\nb", "printable"),
+        ("revision", "a\0b", "printable"),
+        ("isl", 2**31, "at most 2,147,483,647"),
+        ("num_requests", 1e18, "at most"),
+        ("dataset_seed", 10**4000, "a number of more than 40 digits"),
         ("concurrency", -1, "at least 0"),
     ],
 )

@@ -224,6 +224,9 @@ def test_auto_is_what_the_checkpoint_pins() -> None:
         ("NVFP4", Precision.NVFP4),
         ("MIXED_PRECISION", Precision.NVFP4),
         ("MIXED_PRECISION", Precision.FP8),
+        ("W4A8_MXFP4_MXFP8", Precision.MXFP4),
+        ("W4A8_MXFP4_FP8", Precision.MXFP4),
+        ("W4A16_MXFP4", Precision.MXFP4),
     ],
 )
 def test_quantisation_in_tensorrt_llm_s_words(said: str | None, precision: Precision) -> None:

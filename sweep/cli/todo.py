@@ -55,6 +55,7 @@ def left_on_volume(
 def expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
     """Expand and prune; a sweep without a point is the user's mistake."""
     from sweep import matrix, predict, summary
+    from sweep.axes import check_count
 
     if cfg.backend == "simulated" and not predict.available():
         raise UsageError(predict.MISSING_EXTRA)
@@ -65,6 +66,7 @@ def expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
         for _, expansion in grown:
             pruned.update(expansion.pruned)
         raise UsageError("no point is left after pruning:\n" + "\n".join(summary.pruned_lines(pruned)))
+    check_count(sum(len(expansion.points) for _, expansion in grown) * cfg.run.repeats, "measurements")
     return grown
 
 
