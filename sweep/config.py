@@ -85,9 +85,13 @@ class Ray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedBackend:
-    """`backend.*` of the simulated backend."""
+    """`backend.*` of the simulated backend.
+
+    point_timeout_s: what an experiment sets for backends that measure; a simulation is not ended.
+    """
 
     name: str = "simulated"
+    point_timeout_s: int = 3600
 
 
 class OnInterrupt(StrEnum):

@@ -12,19 +12,20 @@ context attention by ceil(isl / tokens); warnings reach stderr; an assertion rep
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.metadata
 import importlib.util
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sweep.errors import Infeasible, NoPrediction, UsageError
-from sweep.point import SETTINGS, KvCacheDtype, Model, Point, PredictAs
+from sweep.point import GPUS, SETTINGS, KvCacheDtype, Model, Point, Precision, PredictAs
 
 PACKAGES = {"aisimulate_core": "aisimulate", "aiconfigurator_core": "aiconfigurator-core"}
 """Modules in the order in which they are tried, each with the distribution that holds it."""
@@ -124,12 +125,22 @@ def step_times(point: Point, model: Model) -> StepTimes:
     return found
 
 
+def check_name(model: Model) -> None:
+    """Refuse a stand-in that the operator database does not know: no point of the model could be predicted.
+
+    Raises:
+        UsageError: it does not know it, or none is installed.
+    """
+    if model.predict_as is not None and (reason := _not_bundled(_package(), model.predict_as.model)):
+        raise UsageError(f"model.predict_as.model of {model.id}: {reason} (null: it is not predicted)")
+
+
 def too_big(point: Point, model: Model) -> str | None:
     """Return why the point's engine does not fit in memory, with the GB; None where it fits or nothing is known.
 
     A finer answer than the weights alone: activations, buffers of NCCL and the runtime count too.
     """
-    stand_in = model.predict_as
+    stand_in = _stand_in(model, str(point.gpu))
     if stand_in is None:
         return None
     package = _package()
@@ -164,7 +175,7 @@ def _cached(engine: tuple[Any, ...], model: Model) -> StepTimes | Infeasible | N
 
 
 def _load(engine: Mapping[str, Any], model: Model) -> StepTimes:
-    stand_in = model.predict_as
+    stand_in = _stand_in(model, str(engine["gpu"]))
     if stand_in is None:
         raise NoPrediction(f"the operator database has nothing near {model.id}")
     if engine["modality"] is not None:
@@ -267,11 +278,8 @@ def _in_gb(said: str) -> str:
 
 def _check(package: str, engine: Mapping[str, Any], model: Model, stand_in: PredictAs) -> None:
     """Refuse what the package would look for on the network, or would answer although it makes no sense."""
-    spec = importlib.util.find_spec(package)
-    places = spec.submodule_search_locations if spec is not None else None
-    name = f"{stand_in.model.replace('/', '--')}_config.json"
-    if places and not any((Path(place) / "model_configs" / name).exists() for place in places):
-        raise NoPrediction(f"the operator database does not bundle {stand_in.model}")
+    if reason := _not_bundled(package, stand_in.model):
+        raise NoPrediction(reason)
     if engine["attention_dp"] and not model.moe:
         raise NoPrediction(f"attention DP only replicates a model without expert layers, and {model.id} is dense")
     experts = _translated(lambda: bool(_sdk(package, "models").check_is_moe(stand_in.model)))
@@ -279,6 +287,33 @@ def _check(package: str, engine: Mapping[str, Any], model: Model, stand_in: Pred
         raise NoPrediction(
             f"{model.id} is declared {_kind(model.moe)}, but the database's {stand_in.model} is {_kind(experts)}"
         )
+
+
+def _stand_in(model: Model, gpu: str) -> PredictAs | None:
+    """Return what stands for the model on this GPU.
+
+    The activations of MXFP4 experts are TensorRT-LLM's choice: MXFP8 on Blackwell, BF16 on Hopper
+    (ModelConfig.get_mxfp4_quant_algo). The database takes BF16 everywhere, three times as slow on GB200.
+    """
+    stand_in = model.predict_as
+    if stand_in is None or stand_in.moe is not None or model.precision != Precision.MXFP4:
+        return stand_in
+    return replace(stand_in, moe="w4a8_mxfp4_mxfp8" if GPUS[gpu].blackwell else "w4a16_mxfp4")
+
+
+def _not_bundled(package: str, model: str) -> str:
+    """Return that the database does not bundle a model, with the nearest that it does; an empty text where it does."""
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec is not None else None
+    folders = [Path(place) / "model_configs" for place in places or ()]
+    suffix = "_config.json"
+    if not folders or any((folder / f"{model.replace('/', '--')}{suffix}").exists() for folder in folders):
+        return ""
+    files = [path.name for folder in folders for path in folder.glob(f"*--*{suffix}")]
+    names = [name.removesuffix(suffix).replace("--", "/", 1) for name in files if "_hf_quant" not in name]
+    near = [f'"{name}"' for name in difflib.get_close_matches(model, sorted(names), n=3, cutoff=0.5)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"the operator database does not bundle {model}{hint}"
 
 
 def _kind(experts: bool) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.backends import Stage
+from sweep.durations import LOAD_S, Overlong, limit_for
 from sweep.labels import labels
 from sweep.matrix import Reason
 from sweep.plan import Outlook, Plan
@@ -119,6 +120,18 @@ def print_plan(plan: Plan, name: str, source: str) -> None:
         print("          ...")
         for number, attempt in shown[-SHOWN_POINTS:]:
             print(f"  {number:>6,}  {attempt.point_id}  {names[attempt.point_id]}")
+
+
+def overlong_lines(found: Sequence[Overlong], plan: Plan, timeout_s: int) -> list[str]:
+    """Return which points would be ended before they have their report, and the limit that would do."""
+    names, count = labels(plan.points), len(found)
+    return [
+        f"{count:,} of {len(plan.points):,} points would be ended by backend.point_timeout_s={timeout_s} ({LOAD_S} s of"
+        " it are for the load), by prediction:",
+        *(f"  {each.predicted_s:>9,.0f} s  {each.point_id}  {names[each.point_id]}" for each in found),
+        f"set backend.point_timeout_s={limit_for(found)}, or leave {'it' if count == 1 else 'them'} out"
+        " (matrix.exclude); a run does not begin before that",
+    ]
 
 
 def print_status(plan: Plan, frame: Any | None, *, holder: str | None, folder: Path) -> None:

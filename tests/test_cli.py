@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import sweep
+from sweep.predict import SYSTEMS
 from sweep.table import Results
 from tests.patience import HANG_S
 from tests.test_results_folder import read_only
@@ -90,6 +91,12 @@ def test_help_helps() -> None:
     assert done.returncode == 0
     for word in ("plan", "show", "ds_r1_grid", "deepseek-r1-nvfp4-v2", "kv_cache_dtype"):
         assert word in done.stdout
+
+
+def test_the_gpus_that_can_be_predicted_are_named() -> None:
+    for text in (run("--help").stdout, (ROOT / "README.md").read_text()):
+        (line,) = [line for line in text.splitlines() if "gpu=h200" in line]
+        assert all(gpu in line for gpu in SYSTEMS)
 
 
 def test_cfg_prints_the_composed_configuration() -> None:
@@ -172,6 +179,7 @@ def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
         ([SMOKE, "run.repeats=1000000000"], "4,000,000,000 measurements"),
         ([SMOKE, "num_requests=1000000000000000000"], "num_requests must be at most 2,147,483,647"),
         ([SMOKE, "matrix.derive.num_requests='1e999-1e999'"], "give no number"),
+        ([SMOKE, "model.predict_as.model=meta-llama/Llama-3.1-8B"], 'did you mean "meta-llama/Meta-Llama-3.1-8B"'),
         ([SMOKE, "gpu=h200", "model=deepseek-r1-nvfp4-v2"], "h200 has no FP4"),
     ],
 )

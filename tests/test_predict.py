@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweep import composition, config, matrix, predict
-from sweep.errors import Infeasible, NoPrediction
+from sweep.errors import Infeasible, NoPrediction, UsageError
 from sweep.point import Bench, GpuType, KvCacheDtype, Modality, Model, Point, Precision, PredictAs
 from sweep.predict import step_times
 
@@ -152,6 +152,40 @@ def test_what_is_not_known_is_no_prediction(model: Model, changed: dict[str, Any
         with pytest.raises(NoPrediction, match=said):
             step_times(point(model, **changed), model)
     assert predict.too_big(point(model, **changed), model) is None or changed.get("tp") == 3
+
+
+def test_mxfp4_is_computed_as_tensorrt_llm_does_on_each_gpu() -> None:
+    model = dataclasses.replace(
+        R1,
+        id="openai/gpt-oss-120b",
+        precision=Precision.MXFP4,
+        weights_gb=65,
+        kv_cache_dtype=None,
+        mtp=False,
+        predict_as=PredictAs(model="openai/gpt-oss-120b"),
+    )
+    for gpu, quantization in (("gb200", "w4a8_mxfp4_mxfp8"), ("h200", "w4a16_mxfp4")):
+        steps = predict.step_times(point(model, gpu=GpuType(gpu), tp=1, ep=1), model)
+        assert steps.predicted_as == f"openai/gpt-oss-120b moe={quantization}"
+        assert steps.weights_gb == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("Qwen/Qwen3-30B", "Qwen/Qwen3-30B-A3B"),
+        ("openai/gpt-oss-120", "openai/gpt-oss-120b"),
+        ("nvidia/DeepSeek-V3.1-FP4", "nvidia/DeepSeek-V3.1-NVFP4"),
+        ("meta-llama/Llama-3.1-70B", "meta-llama/Meta-Llama-3.1-70B"),
+    ],
+)
+def test_a_stand_in_that_is_not_bundled_is_told_with_the_nearest(name: str, near: str) -> None:
+    model = dataclasses.replace(LLAMA, predict_as=PredictAs(model=name))
+    for ask in (lambda: step_times(point(model), model), lambda: predict.check_name(model)):
+        with pytest.raises((NoPrediction, UsageError), match=f'does not bundle {name}; did you mean .*"{near}"'):
+            ask()
+    predict.check_name(dataclasses.replace(LLAMA, predict_as=None))
+    predict.check_name(LLAMA)
 
 
 def test_other_gpus_have_other_times() -> None:

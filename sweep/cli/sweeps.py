@@ -51,9 +51,10 @@ def run(arguments: list[str]) -> int:
     cfg = composition.read(arguments)
     if cfg is None:
         return Exit.OK
-    cfg = cluster.pinned(cfg)
     results = _results(cfg)
     grown, page = todo.expand(cfg), None
+    todo.expect_to_end(cfg, grown, results)
+    cfg = cluster.pinned(cfg)
     try:
         with results.lock():
             is_new = not results.exists()
@@ -181,20 +182,28 @@ def _expect_ready(cfg: SweepConfig, jobs: Sequence[str]) -> None:
 
 def plan(arguments: list[str]) -> int:
     """Print what would run; touch nothing."""
-    from sweep import cluster, composition, summary
+    from sweep import cluster, composition, predict, summary
 
     as_json = "--json" in arguments
     cfg = composition.read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
         return Exit.OK
-    results = _results(cfg)
-    to_do = todo.make(cfg, todo.expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))
+    results, grown = _results(cfg), todo.expand(cfg)
+    made = todo.make(cfg, grown, results, redo_since=results.redo_since(cfg.run.redo))
+    overlong = todo.overlong(cfg, made.plan, grown)
     if as_json:
-        print(json.dumps(summary.plan_as_data(to_do.plan)))
-    else:
-        summary.print_plan(to_do.plan, cfg.name, to_do.source)
-        if cluster.config_of(cfg) is not None and cfg.run.nodes is None:
-            print("\nrun.nodes is not given: shown for one node; a run takes as many as its queue has quota for.")
+        seconds = {each.point_id: round(each.predicted_s, 1) for each in overlong or ()}
+        print(json.dumps(summary.plan_as_data(made.plan) | {"beyond_point_timeout_s": seconds}))
+        return Exit.OK
+    summary.print_plan(made.plan, cfg.name, made.source)
+    if overlong:
+        print("\n" + "\n".join(summary.overlong_lines(overlong, made.plan, cfg.backend_config["point_timeout_s"])))
+    if cluster.config_of(cfg) is None:
+        return Exit.OK
+    if not predict.available():
+        print("\nHow long the points take is not predicted, without the extra `predict`.")
+    if cfg.run.nodes is None:
+        print("\nrun.nodes is not given: shown for one node; a run takes as many as its queue has quota for.")
     return Exit.OK
 
 

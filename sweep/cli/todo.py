@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sweep.backends.gke import Live
     from sweep.config import SweepConfig
     from sweep.driver.steering import Steering
+    from sweep.durations import Overlong
     from sweep.matrix import Expansion
     from sweep.plan import Plan
     from sweep.point import Model, Point
@@ -60,6 +61,8 @@ def expand(cfg: SweepConfig) -> list[tuple[Model, Expansion]]:
     if cfg.backend == "simulated" and not predict.available():
         raise UsageError(predict.MISSING_EXTRA)
     memory = predict.too_big if predict.available() else None
+    for part in cfg.parts if predict.available() else ():
+        predict.check_name(part.model)
     grown = [(part.model, matrix.expand(part.matrix, part.settings, part.model, memory)) for part in cfg.parts]
     if not any(expansion.points for _, expansion in grown):
         pruned: Counter[matrix.Reason] = Counter()
@@ -128,6 +131,49 @@ def make(
         actors=actors,
         ended=frozenset(live.deployment_id for live in held if live.over),
     )
+
+
+def overlong(cfg: SweepConfig, plan: Plan, grown: Sequence[tuple[Model, Expansion]]) -> tuple[Overlong, ...] | None:
+    """Return what would not end within `backend.point_timeout_s`, by prediction, of what is still to begin.
+
+    None where nothing is ended for its time, or where nothing is known for want of the operator database.
+    """
+    from sweep import durations, predict
+
+    limit_s = _limit_s(cfg)
+    if limit_s is None or not predict.available():
+        return None
+    models = {model.id: model for model, _ in grown}
+    begins = [attempt for deployment in plan.deployments[plan.adopted :] for attempt in deployment.attempts]
+    points = {attempt.point_id: attempt.point for attempt in begins}
+    return durations.overlong([(key, point, models[point.model]) for key, point in points.items()], limit_s)
+
+
+def expect_to_end(cfg: SweepConfig, grown: list[tuple[Model, Expansion]], results: Results) -> None:
+    """Refuse to begin what would only be ended for its time, before anything is asked of a cluster.
+
+    Raises:
+        UsageError: there is such a point.
+    """
+    from sweep import summary
+
+    limit_s = _limit_s(cfg)
+    if limit_s is None:
+        return
+    made = make(cfg, grown, results, redo_since=results.redo_since(cfg.run.redo)).plan
+    found = overlong(cfg, made, grown)
+    if found:
+        lines = summary.overlong_lines(found, made, limit_s)
+        raise UsageError("\n".join(["nothing was begun: " + lines[0], *lines[1:]]))
+
+
+def _limit_s(cfg: SweepConfig) -> int | None:
+    """Return after how many seconds a run of one point is ended; None for predictions, which are not."""
+    from sweep import backends
+    from sweep.table import Source
+
+    is_measured = backends.find(cfg.backend).source != Source.SIMULATED
+    return cfg.backend_config.get("point_timeout_s") if is_measured else None
 
 
 def _former_points(
