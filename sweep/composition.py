@@ -242,6 +242,8 @@ def _translate(error: BaseException) -> str:
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
         chain.append(inner)
     said = " ".join(str(error).split())
+    if any(isinstance(link, RecursionError) for link in chain):
+        return "the configuration is nested too deep, in a file or an override"
     for link in chain:
         if isinstance(link, MissingConfigException) and link.missing_cfg_file:
             group, _, choice = link.missing_cfg_file.rpartition("/")

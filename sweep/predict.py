@@ -311,8 +311,10 @@ def _not_bundled(package: str, model: str) -> str:
         return ""
     files = [path.name for folder in folders for path in folder.glob(f"*--*{suffix}")]
     names = [name.removesuffix(suffix).replace("--", "/", 1) for name in files if "_hf_quant" not in name]
-    near = [f'"{name}"' for name in difflib.get_close_matches(model, sorted(names), n=3, cutoff=0.5)]
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    begin = [name for name in sorted(names) if name.lower().startswith(model.lower())]
+    near = dict.fromkeys([*begin, *difflib.get_close_matches(model, sorted(names), n=3, cutoff=0.5)])
+    quoted = [f'"{name}"' for name in near][:3]
+    hint = f"; did you mean {' or '.join(quoted)}?" if near else ""
     return f"the operator database does not bundle {model}{hint}"
 
 

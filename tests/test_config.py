@@ -233,6 +233,25 @@ def test_mistakes_in_files(own: Path, name: str, said: str) -> None:
     assert said in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("matrix: {concat: [" + "{concat: [" * 60 + "{}" + "]}" * 60 + "]}", "nested too deep"),
+        ("matrix: {grid: {tp: " + "[" * 3000 + "]" * 3000 + "}}", "nested too deep"),
+        ("matrix: {concat: [" + "{concat: [" * 25 + "{}" + "]}" * 25 + "]}", "nested"),
+        ("matrix: {grid: {isl: [" + "9" * 5000 + "]}}", "5000 digits"),
+        ("matrix: {grid: {isl: [.inf]}}", "isl must be an integer, not inf"),
+        ("matrix: {grid: {load: [{engine: 5}]}}", "write engine.SECTION.KEY: VALUE"),
+        ("engine: {a: .nan}", "cannot be written as JSON"),
+    ],
+)
+def test_hostile_files_are_one_sentence(own: Path, text: str, said: str) -> None:
+    (own / "experiment" / "hostile.yaml").write_text(f"# @package _global_\n{text}\n")
+    with pytest.raises(UsageError) as told:
+        points(read("--config-dir", str(own), "+experiment=hostile", "concurrency=1", "num_requests=8"))
+    assert said in str(told.value)
+
+
 @pytest.mark.parametrize(("name", "said"), [("tp", "is the setting tp: move it there"), ("empty", "not empty")])
 def test_engine_files_that_would_mislead_are_refused(own: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
