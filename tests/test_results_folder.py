@@ -97,6 +97,18 @@ def test_compact_and_the_next_writer_keep_what_a_user_put_beside_the_parts(resul
     assert [path.name for path in results.folder.iterdir() if path.name.startswith(".tmp-")] == []
 
 
+@pytest.mark.parametrize("command", [("compact",), ("import", "--reparse"), ("html",), ("show",)], ids=" ".join)
+def test_a_folder_called_table_that_is_not_one_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    (tmp_path / "table").mkdir()
+    put_foreign_files(tmp_path / "table")
+    before = sorted(path.stat(follow_symlinks=False).st_ino for path in tmp_path.rglob("*"))
+    assert run_command([*command, str(tmp_path)]) == 2
+    assert f"sweep: {tmp_path} holds no table" in capsys.readouterr().err
+    assert sorted(path.stat(follow_symlinks=False).st_ino for path in tmp_path.rglob("*")) == before
+
+
 def test_a_compaction_that_was_killed_after_its_exchange_keeps_them_too(results: Results) -> None:
     results.append([row()])
     put_foreign_files(results.table_dir)

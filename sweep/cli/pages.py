@@ -42,8 +42,7 @@ def html(arguments: list[str]) -> int:
     )
     said = parser.parse_args(arguments)
     results = Results(Path(said.folder))
-    if not results.table_dir.is_dir():
-        raise UsageError(f"{said.folder} holds no table (there is no folder {results.table_dir})")
+    results.expect_table()
     out = results.page_file if said.out is None else Path(said.out)
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder; name a file, for example {out / 'index.html'}")

@@ -304,6 +304,5 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def _existing(folder: str) -> Results:
     results = results_at(Path(folder))
-    if not results.table_dir.is_dir():
-        raise UsageError(f"{folder} holds no table (there is no folder {results.table_dir})")
+    results.expect_table()
     return results

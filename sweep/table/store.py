@@ -113,6 +113,15 @@ class Results(Folder):
         with telling("read", self.folder):
             return self.sweep_file.exists() or self.table_dir.is_dir()
 
+    def expect_table(self) -> None:
+        """Refuse a folder without a table: its subfolder of that name may be anything of the user's.
+
+        Raises:
+            UsageError: there is no part, not even the empty one that each table begins with.
+        """
+        if not list_parts(self.table_dir):
+            raise UsageError(f"{self.folder} holds no table (there is no {self.table_dir}/part-*.parquet)")
+
     def open_or_create(self) -> str:
         """Return the sweep's id; the first call makes the folder, the id and an empty table.
 
