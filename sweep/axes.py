@@ -176,6 +176,10 @@ def _branches(matrix: Mapping[str, Any], settings: set[str], where: str) -> Iter
     for name, text in mapping(matrix, "derive", where).items():
         if name not in settings or name == "engine":
             raise UsageError(f"{where}.derive.{name} is no setting{nearest(name, SETTINGS)}")
+        if name == "model":
+            raise UsageError(
+                f"{where}.derive sets model, which comes with its checkpoint's facts: sweep it with -m model=a,b"
+            )
         _check_engine_key(name, f"{where}.derive")
         own.derive[name] = compile_expression(str(text), names, infinite=("concurrency",))
     own.require = [
@@ -236,6 +240,8 @@ def _member(member: Mapping[str, Any], settings: set[str], path: str) -> Mapping
             hint = nearest(key, SETTINGS)
             if key in ("model", "backend", "experiment"):
                 hint = f"; it is a group of files: sweep it with -m {key}=a,b"
+            if key.startswith("model."):
+                hint = "; a model comes with its checkpoint's facts: sweep it with -m model=a,b"
             raise UsageError(f"{path} sets {key}, which is no setting{hint}")
         if key == "model":
             raise UsageError(f"{path} sets model, which comes with its checkpoint's facts: sweep it with -m model=a,b")

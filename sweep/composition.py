@@ -10,12 +10,13 @@ import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
 
+from sweep.architecture import Layer, facts_of_another, own_facts
 from sweep.config import SHIPPED, GkeBackend, Ray, Run, SweepConfig
 from sweep.errors import UsageError, nearest
 from sweep.limits import Budget
@@ -38,10 +39,10 @@ FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.", "ba
 @dataclass
 class _ModelSchema:
     id: str = "???"
-    precision: str = "???"
-    weights_gb: float = "???"  # type: ignore[assignment]
+    precision: str | None = "???"
+    weights_gb: float | None = "???"  # type: ignore[assignment]
     kv_cache_dtype: str | None = None
-    moe: bool = False
+    moe: bool | None = False
     mtp: bool = False
     engine_config: str = "???"
     predict_as: dict[str, str | None] | None = None
@@ -101,6 +102,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     """
     import hydra
     from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
 
@@ -108,17 +110,18 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
 
     Plugins.instance().register(OneSweep)
     ConfigStore.instance().store(name="schema", node=_schema())
-    composed: list[tuple[Any, Any]] = []
+    composed: list[tuple[Any, Any, Any]] = []
 
     @hydra.main(version_base="1.3", config_path=str((SHIPPED / "conf").resolve()), config_name="config")
     def collect(cfg: Any) -> None:  # only collects: Hydra prints a line of its own about what is raised in here
-        composed.append((cfg, copy.deepcopy(HydraConfig.get())))
+        composed.append((cfg, copy.deepcopy(HydraConfig.get()), GlobalHydra.instance().config_loader()))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's exceptions reach us as they are, instead of exit 1 with a trace
     before, sys.argv = sys.argv, ["sweep", *_spell(arguments)]
     try:
         collect()
-        plain = [_plain(cfg, told) for cfg, told in composed]
+        plain = [_plain(cfg, told) for cfg, told, _ in composed]
+        notes = [note for part, one in zip(plain, composed, strict=True) for note in _keep_own_facts(part, *one[1:])]
     except (UsageError, BrokenPipeError):  # the latter: `--help | head`
         raise
     except Exception as error:
@@ -130,13 +133,15 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     first = plain[0]
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
-        return SweepConfig.of(_stored(results_dir, first["rerun"], first), results_dir, first["html"])
+        stored = _stored(results_dir, first["rerun"], first)
+        return replace(SweepConfig.of(stored, results_dir, first["html"]), notes=_warnings_of(stored))
     shared = {key: first[key] for key in ("name", "run", "backend", "ray", "price_per_gpu_hour")}
     parts = [
         {key: value for key, value in part.items() if key not in (*shared, "results_dir", "rerun", "html")}
         for part in plain
     ]
-    return SweepConfig.of(shared | {"parts": parts}, results_dir, first["html"])
+    cfg = SweepConfig.of(shared | {"parts": parts}, results_dir, first["html"])
+    return replace(cfg, notes=tuple(dict.fromkeys(notes)))
 
 
 def _spell(arguments: Sequence[str]) -> list[str]:
@@ -192,6 +197,48 @@ def _plain(cfg: Any, told: Any) -> dict[str, Any]:
     return part
 
 
+def _keep_own_facts(part: dict[str, Any], composed: Any, loader: Any) -> Sequence[str]:
+    """Take from a part's model what belongs to another id, and return what the user should know of it."""
+    if part["rerun"]:
+        return ()
+    part["model"], notes = own_facts(part["model"], _layers(composed, loader))
+    return notes
+
+
+def _layers(composed: Any, loader: Any) -> list[Layer]:
+    """Return what each file, and at last the command line, gives below `model`, in the order Hydra merges them."""
+    from hydra.types import RunMode
+
+    overrides = [*composed.overrides.hydra, *composed.overrides.task]
+    defaults = loader.compute_defaults_list(composed.job.config_name, overrides, RunMode.RUN)
+    layers = []
+    for default in defaults.defaults:
+        if default.config_path is None or default.config_path.startswith("hydra/"):
+            continue
+        for source in composed.runtime.config_sources:
+            path = Path(source.path) / f"{default.config_path}.yaml"
+            if source.schema == "file" and path.exists():
+                said = yaml.safe_load(path.read_text()) or {}
+                for key in reversed((default.package or "").split(".")):
+                    said = {key: said} if key else said
+                layers.append(Layer(name=default.config_path, given=_leaves(said.get("model"))))
+                break
+    typed = [(override.key_or_group, override.value()) for override in defaults.config_overrides]
+    given = [_leaves(value, key.removeprefix("model.")) for key, value in typed if key.startswith("model.")]
+    return [*layers, Layer(name="", given={key: value for leaves in given for key, value in leaves.items()})]
+
+
+def _leaves(value: Any, key: str = "") -> dict[str, Any]:
+    """Return the values of a tree by their dotted keys."""
+    if not isinstance(value, Mapping) or (key and not value):
+        return {key: value} if key else {}
+    return {
+        name: leaf
+        for inner, item in value.items()
+        for name, leaf in _leaves(item, f"{key}.{inner}".lstrip(".")).items()
+    }
+
+
 def _pins(overrides: Sequence[str], runtime: Any) -> list[str]:
     """Return the settings that the command line gave one value: by name, or by choosing a group that sets them."""
     pinned: list[str] = []
@@ -228,6 +275,13 @@ def _stored(results_dir: Path, rerun: str, first: Mapping[str, Any]) -> Mapping[
 
     stored = dict(find_config(results_dir, rerun))
     return {key: value for key, value in stored.items() if key != "pruned"} | {"ray": first["ray"]}
+
+
+def _warnings_of(stored: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what is odd in a kept configuration, which is repeated as it was."""
+    known = {path.stem: yaml.safe_load(path.read_text()) for path in (SHIPPED / "conf" / "model").glob("*.yaml")}
+    warnings = [facts_of_another(part["model"], known) for part in stored["parts"]]
+    return tuple(dict.fromkeys(filter(None, warnings)))
 
 
 # ------------------------------------------------------------------------------------------------ Hydra's words, ours

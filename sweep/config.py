@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -175,6 +175,7 @@ class SweepConfig:
     """What to do. `resolved` is the plain data it was made from; `SweepConfig.of(resolved)` gives it back.
 
     html: like results_dir it is no part of `resolved`: what is measured does not depend on it.
+    notes: sentences that the user should read before anything runs; no part of `resolved` either.
     """
 
     name: str
@@ -187,6 +188,7 @@ class SweepConfig:
     price_per_gpu_hour: float | None
     html: Html | None
     resolved: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -268,8 +270,9 @@ def _model(said: Mapping[str, Any]) -> Model:
                 ) from None
     if values.get("predict_as") is not None:
         values["predict_as"] = PredictAs(**_fields(PredictAs, values["predict_as"], "model.predict_as"))
-    if type(values["weights_gb"]) not in (int, float) or not 0 < values["weights_gb"] < math.inf:
-        raise UsageError(f"model.weights_gb must be more than 0, not {values['weights_gb']!r}")
+    weights_gb = values["weights_gb"]
+    if weights_gb is not None and not (type(weights_gb) in (int, float) and 0 < weights_gb < math.inf):
+        raise UsageError(f"model.weights_gb must be a number more than 0, or null where unknown, not {weights_gb!r}")
     return Model(**values)
 
 
@@ -334,8 +337,10 @@ def _fields(cls: type, said: Mapping[str, Any], path: str) -> dict[str, Any]:
     for key in said:
         if key not in known:
             raise UsageError(f"{path}.{key} is unknown{nearest(str(key), known)}")
+    hints = get_type_hints(cls)
     for name, f in known.items():
-        if f.default is REQUIRED and f.default_factory is REQUIRED and said.get(name) is None:
+        is_given = name in said and (said[name] is not None or type(None) in get_args(hints[name]))
+        if f.default is REQUIRED and f.default_factory is REQUIRED and not is_given:
             raise UsageError(f"{path}.{name} must be given")
     return dict(said)
 

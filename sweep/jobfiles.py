@@ -56,7 +56,8 @@ def files_of(deployment: Deployment, engine_texts: Mapping[str, str], *, limit_s
         UsageError: a value cannot be a line, or the bench does not run this way.
     """
     model, revision = deployment.model, deployment.attempts[0].point.revision or ""
-    files: dict[str, str] = {"model.txt": _lines(model.id, revision, f"{model.weights_gb:.1f}", start_s)}
+    weights_gb = "" if model.weights_gb is None else f"{model.weights_gb:.1f}"
+    files: dict[str, str] = {"model.txt": _lines(model.id, revision, weights_gb, start_s)}
     points: list[str] = []
     for attempt in deployment.attempts:
         point = attempt.point

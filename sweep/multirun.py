@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from sweep.point import SETTINGS
 
 SWEPT_GROUPS = ("model", "workload", "bench")
 """Groups that -m may sweep; each choice is composed once and the matrices are concatenated."""
+COMPOSED = (*SWEPT_GROUPS, "model.id")
+"""What -m sweeps that is no axis: the matrix knows one model, so each value is composed and checked by itself."""
 
 
 class OneSweep(Sweeper):
@@ -44,10 +47,10 @@ class OneSweep(Sweeper):
         fixed = [o.input_line for o in overrides if not o.is_sweep_override()]
         swept = {o.key_or_group: _values(o, loader) for o in overrides if o.is_sweep_override()}
         _check(swept, arguments)
-        groups = {key: values for key, values in swept.items() if key in SWEPT_GROUPS}
+        groups = {key: values for key, values in swept.items() if key in COMPOSED}
         axes = {key: values for key, values in swept.items() if key not in groups}
         for number, choice in enumerate(itertools.product(*groups.values())):
-            chosen = [f"{group}={value}" for group, value in zip(groups, choice, strict=True)]
+            chosen = [f"{group}={_spelled(value)}" for group, value in zip(groups, choice, strict=True)]
             cfg = loader.load_sweep_config(self.config, [*fixed, *chosen])
             cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
             for key, value in replace_axes(_plain(cfg.matrix), axes).items():
@@ -64,7 +67,7 @@ class OneSweep(Sweeper):
 
 def _check(swept: dict[str, Any], arguments: Sequence[str]) -> None:
     for key, values in swept.items():
-        if key in SWEPT_GROUPS or key in SETTINGS or key.startswith("engine."):
+        if key in COMPOSED or key in SETTINGS or key.startswith("engine."):
             continue
         if key in ("experiment", "backend"):
             plus = "+" if key == "experiment" else ""
@@ -96,6 +99,15 @@ def _check_range(swept: Any, override: Override) -> None:
     if not math.isfinite(steps):
         raise UsageError(f"{override.input_line}: a range needs an end, and a step that is not 0")
     check_count(max(0, math.ceil(steps)), f"values of {override.key_or_group}")
+
+
+def _spelled(value: Any) -> str:
+    """Return a value as an override has it: quoted where Hydra would read more than a text out of it."""
+    text = str(value)
+    if re.fullmatch(r"[\w./@-]+", text):
+        return text
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{quoted}'"
 
 
 def _plain(node: Any) -> Any:

@@ -116,14 +116,15 @@ class Model:
     """What is known of one checkpoint; conf/model/*.yaml.
 
     `kv_cache_dtype` is the dtype that the checkpoint pins (its `kv_cache_quant_algo`), or None where it pins none and
-    `auto` means BF16. `weights_gb` is the size of all weights in units of 1e9 bytes.
+    `auto` means BF16. `weights_gb` is the size of all weights in units of 1e9 bytes. `precision`, `weights_gb` and
+    `moe` are None where they are not known: rules, memory checks and gates that need them are then left out.
     """
 
     id: str
-    precision: Precision
-    weights_gb: float
+    precision: Precision | None
+    weights_gb: float | None
     kv_cache_dtype: KvCacheDtype | None = None
-    moe: bool = False
+    moe: bool | None = False
     mtp: bool = False
     predict_as: PredictAs | None = None
 

@@ -201,6 +201,7 @@ def _load(engine: Mapping[str, Any], model: Model) -> StepTimes:
 def _arguments(engine: Mapping[str, Any], model: Model, stand_in: PredictAs) -> dict[str, Any]:
     """Translate trtllm-bench's parallelism; the database wants tp * dp == moe_tp * moe_ep."""
     tp, ep, attention_dp = engine["tp"], engine["ep"], engine["attention_dp"]
+    experts = _bundled_experts(_package(), stand_in) if model.moe is None else model.moe
     dtype = engine["kv_cache_dtype"]
     if dtype == KvCacheDtype.AUTO and model.kv_cache_dtype is not None:
         dtype = model.kv_cache_dtype
@@ -208,8 +209,8 @@ def _arguments(engine: Mapping[str, Any], model: Model, stand_in: PredictAs) -> 
         "tp_size": 1 if attention_dp else tp,
         "pp_size": engine["pp"],
         "attention_dp_size": tp if attention_dp else 1,
-        "moe_tp_size": tp // ep if model.moe else 1,
-        "moe_ep_size": ep if model.moe else 1,
+        "moe_tp_size": tp // ep if experts else 1,
+        "moe_ep_size": ep if experts else 1,
         "gemm_quant_mode": stand_in.gemm,
         "moe_quant_mode": stand_in.moe,
         "kvcache_quant_mode": KV_QUANT[KvCacheDtype(dtype)],
@@ -280,10 +281,10 @@ def _check(package: str, engine: Mapping[str, Any], model: Model, stand_in: Pred
     """Refuse what the package would look for on the network, or would answer although it makes no sense."""
     if reason := _not_bundled(package, stand_in.model):
         raise NoPrediction(reason)
-    if engine["attention_dp"] and not model.moe:
+    experts = _bundled_experts(package, stand_in)
+    if engine["attention_dp"] and not (experts if model.moe is None else model.moe):
         raise NoPrediction(f"attention DP only replicates a model without expert layers, and {model.id} is dense")
-    experts = _translated(lambda: bool(_sdk(package, "models").check_is_moe(stand_in.model)))
-    if experts != model.moe:
+    if model.moe is not None and experts != model.moe:
         raise NoPrediction(
             f"{model.id} is declared {_kind(model.moe)}, but the database's {stand_in.model} is {_kind(experts)}"
         )
@@ -316,6 +317,11 @@ def _not_bundled(package: str, model: str) -> str:
     quoted = [f'"{name}"' for name in near][:3]
     hint = f"; did you mean {' or '.join(quoted)}?" if near else ""
     return f"the operator database does not bundle {model}{hint}"
+
+
+def _bundled_experts(package: str, stand_in: PredictAs) -> bool:
+    """Return whether the database's model has expert layers."""
+    return _translated(lambda: bool(_sdk(package, "models").check_is_moe(stand_in.model)))
 
 
 def _kind(experts: bool) -> str:

@@ -62,7 +62,7 @@ def _normal_form(cell: Cell, model: Model) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if cell["kv_cache_dtype"] == KvCacheDtype.AUTO and model.kv_cache_dtype is not None:
         changes["kv_cache_dtype"] = model.kv_cache_dtype
-    if not model.moe:
+    if model.moe is False:
         changes |= {"ep": 1, "moe_backend": None}
     if cell["bench"] == Bench.LATENCY:  # trtllm-bench latency forces both
         changes |= {"max_batch_size": 1, "streaming": True}
@@ -83,7 +83,7 @@ def _parallelism(cell: Cell, model: Model) -> str:
         return f"tp * pp = {tp * pp} is more than the {per_node} GPUs of a {gpu} node (one engine, one node)"
     if tp % ep:
         return f"ep {ep} does not divide tp {tp}"
-    if cell["attention_dp"] and not model.moe:
+    if cell["attention_dp"] and model.moe is False:
         return f"attention DP needs expert layers, and {model.id} is dense: it would only be replicated"
     return ""
 
@@ -94,7 +94,7 @@ def _moe_backend(cell: Cell, model: Model) -> str:
         return ""
     if backend == MoeBackend.WIDEEP:
         return f"moe_backend=WIDEEP needs more than 8 expert ranks, not ep {cell['ep']}"
-    allowed = BLACKWELL_MOE.get(model.precision)
+    allowed = None if model.precision is None else BLACKWELL_MOE.get(model.precision)
     if GPUS[gpu].blackwell and allowed is not None and backend not in allowed:
         named = ", ".join(sorted(str(choice) for choice in allowed if choice))
         said = f"moe_backend={backend}" if backend else "the default moe_backend (CUTLASS)"
@@ -142,6 +142,8 @@ def _engine_yaml(cell: Cell) -> str:
 
 def _weights(cell: Cell, model: Model) -> str:
     """The bound that holds without any database: every GPU carries at least its even share of the weights."""
+    if model.weights_gb is None:
+        return ""
     gpus, memory_gb = cell["tp"] * cell["pp"], GPUS[str(cell["gpu"])].memory_gb
     share_gb = model.weights_gb / gpus
     if share_gb < memory_gb:

@@ -209,7 +209,7 @@ def _report(point: Point, model: Model, outcomes: Sequence[Outcome], total_ms: f
             "backend": "Pytorch",
             "dtype": "bfloat16",
             "kv_cache_dtype": None if kv_cache_dtype is None else kv_cache_dtype.upper(),
-            "quantization": _QUANTIZATION[model.precision],
+            "quantization": None if model.precision is None else _QUANTIZATION[model.precision],
         },
         "world_info": {
             "tp_size": point.tp,

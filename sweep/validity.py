@@ -177,7 +177,7 @@ def kv_cache_is_that_asked_for(case: Case) -> Iterator[str]:
 
 
 def quantization_is_the_checkpoint_s(case: Case) -> Iterator[str]:
-    if case.model is None or case.report.version is None:
+    if case.model is None or case.model.precision is None or case.report.version is None:
         return
     stated, expected = case.report.quantization, case.model.precision
     if expected == Precision.BF16 if stated == MIXED else QUANTIZATIONS.get(stated) != expected:

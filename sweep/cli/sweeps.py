@@ -37,18 +37,26 @@ HYDRA_ANSWERS = (
 """With one of these Hydra prints something and nothing runs."""
 
 
-def run(arguments: list[str]) -> int:
-    """Measure what is not in the table yet, and say what came of it."""
+def _read(arguments: Sequence[str]) -> SweepConfig | None:
+    """Compose the configuration, and report what the user should know of it; None where Hydra has answered."""
     from sweep import composition
 
+    cfg = composition.read(arguments)
+    for note in () if cfg is None else cfg.notes:
+        print(f"sweep: {note}", file=sys.stderr)
+    return cfg
+
+
+def run(arguments: list[str]) -> int:
+    """Measure what is not in the table yet, and say what came of it."""
     if any(argument.split("=")[0] in HYDRA_ANSWERS for argument in arguments):
-        composition.read(arguments)
+        _read(arguments)
         return Exit.OK
     from sweep import backends, cluster, driver, place
     from sweep.config import Html
 
     ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
-    cfg = composition.read(arguments)
+    cfg = _read(arguments)
     if cfg is None:
         return Exit.OK
     results = _results(cfg)
@@ -182,10 +190,10 @@ def _expect_ready(cfg: SweepConfig, jobs: Sequence[str]) -> None:
 
 def plan(arguments: list[str]) -> int:
     """Print what would run; touch nothing."""
-    from sweep import cluster, composition, predict, summary
+    from sweep import cluster, predict, summary
 
     as_json = "--json" in arguments
-    cfg = composition.read([argument for argument in arguments if argument != "--json"])
+    cfg = _read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
         return Exit.OK
     results, grown = _results(cfg), todo.expand(cfg)
@@ -209,10 +217,10 @@ def plan(arguments: list[str]) -> int:
 
 def render(arguments: list[str]) -> int:
     """Write the manifests that would be created."""
-    from sweep import cluster, composition
+    from sweep import cluster
 
     folder, rest = _take_option(arguments, "--out")
-    cfg = composition.read(rest)
+    cfg = _read(rest)
     if cfg is None:
         return Exit.OK
     if folder is None:
@@ -226,10 +234,10 @@ def render(arguments: list[str]) -> int:
 
 def doctor(arguments: list[str]) -> int:
     """Print what is missing before a run, and what mends it."""
-    from sweep import cluster, composition, plan, predict
+    from sweep import cluster, plan, predict
 
     as_json = "--json" in arguments
-    cfg = composition.read([argument for argument in arguments if argument != "--json"])
+    cfg = _read([argument for argument in arguments if argument != "--json"])
     if cfg is None:
         return Exit.OK
     config, grown = cluster.config_of(cfg), todo.expand(cfg)
@@ -258,10 +266,10 @@ def doctor(arguments: list[str]) -> int:
 
 def gc(arguments: list[str]) -> int:
     """Delete what this sweep, or one person, left on the cluster."""
-    from sweep import cluster, composition, place
+    from sweep import cluster, place
 
     owner, rest = _take_option(arguments, "--owner")
-    cfg = composition.read(rest)
+    cfg = _read(rest)
     if cfg is None:
         return Exit.OK
     cfg = cluster.pinned(cfg)
@@ -302,9 +310,9 @@ def _take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[
 
 def status(arguments: list[str]) -> int:
     """Print what is done, runs, failed and is to do."""
-    from sweep import cluster, composition, place, summary
+    from sweep import cluster, place, summary
 
-    cfg = composition.read(arguments)
+    cfg = _read(arguments)
     if cfg is None:
         return Exit.OK
     cfg = cluster.pinned(cfg)

@@ -320,7 +320,9 @@ def test_a_pod_over_its_deadline_publishes_and_keeps_its_log_and_its_job_fails(s
 def test_a_hostile_model_name_is_only_a_name(site: Site) -> None:
     site.have_weights(HOSTILE)
     quoted = HOSTILE.replace("'", "\\'")
-    done = site.run("concurrency=1", "kv_cache_dtype=auto", f"model.id='{quoted}'")
+    facts = ("precision=bf16", "weights_gb=16.1", "moe=false", "kv_cache_dtype=null", "predict_as=null")
+    given = (f"model.id='{quoted}'", *(f"model.{fact}" for fact in facts))
+    done = site.run("concurrency=1", "kv_cache_dtype=auto", *given)
     assert done.returncode == 0, done.stderr
     (row,) = site.rows().itertuples()
     assert (row.status, row.model) == ("ok", HOSTILE)
