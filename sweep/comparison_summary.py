@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweep.analysis import Verdict
-from sweep.summary import cell, console, layout
+from sweep.analysis import Verdict, bounds
+from sweep.summary import cell, console, layout, number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 40
 """Points that are listed before the rest is counted only."""
 SHOWN_REASONS = 8
+NO_NUMBER, TOO_FEW = (
+    "no number",
+    "too few requests for this percentile, of which only the maximum is known (--all lists it)",
+)
 
 STYLES: Mapping[str, str] = {
     Verdict.FASTER: "green",
@@ -113,10 +117,12 @@ def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
     counts = rows["verdict"].value_counts()
     out.print("Points: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()), highlight=False)
     shown = rows if every_row else rows[rows["verdict"].isin([Verdict.FASTER, Verdict.SLOWER])]
-    reasons = rows.loc[rows["verdict"] == Verdict.NOT_COMPARABLE, "differs"].replace("", "no number").value_counts()
+    why = rows.loc[rows["verdict"] == Verdict.NOT_COMPARABLE, "differs"].replace("", NO_NUMBER)
+    bounded = rows.filter(like="_at_most").notna().any(axis=1)
+    reasons = why.mask(bounded & why.eq(NO_NUMBER), TOO_FEW).value_counts()
     for reason, count in list(reasons.items())[:SHOWN_REASONS]:
         out.print(f"  {count:>6,}  not comparable: {reason}", highlight=False, markup=False, soft_wrap=True)
-    if any(reason != "no number" for reason in reasons.index):
+    if set(reasons.index) - {NO_NUMBER, TOO_FEW}:
         out.print("--allow NAME compares them all the same.")
     if shown.empty:
         return
@@ -126,14 +132,15 @@ def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
         known = not math.isnan(row.ratio)
         table.add_row(
             _point(row),
-            cell(row.a),
-            cell(row.b),
+            *(number(getattr(row, side), getattr(row, f"{side}_at_most", None)) for side in ("a", "b")),
             f"{row.ratio:.3f}" if known else "",
             f"{row.ratio_low:.3f} – {row.ratio_high:.3f}" if known else "",
             f"{row.q:.3g}" if known else "",
             _colored(row.verdict),
         )
     out.print(table)
+    if bounded[shown.index].any():
+        out.print(bounds.WHY, style="dim")
     if not every_row and len(shown) > SHOWN_ROWS:
         out.print(f"and {len(shown) - SHOWN_ROWS:,} more; --all lists every point")
 

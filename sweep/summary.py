@@ -218,7 +218,7 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
     """Print the Pareto points of each ISL/OSL, what failed, and how to go on in pandas."""
     from rich.table import Table
 
-    from sweep.analysis import pareto
+    from sweep.analysis import bounds, pareto, stand_ins
 
     out = console()
     mine = frame[frame["point_id"].isin(list(plan.points))]
@@ -230,7 +230,12 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
     for group, rows in front.groupby(["model", "isl", "osl", "source"], sort=False):
         model, isl, osl, source = (str(value) for value in group)
         mark = "PREDICTED, not measured" if source == "simulated" else "measured"
-        out.print(f"{model}  ISL {isl} / OSL {osl}  Pareto points, {mark}", style="bold", soft_wrap=True)
+        head = f"{model}  ISL {isl} / OSL {osl}  Pareto points, {mark}"
+        if len(head) > out.width:  # else the terminal would break it in a word
+            head = head.replace("  Pareto", "\nPareto")
+        out.print(head, style="bold", soft_wrap=True)
+        for name in stand_ins(rows).values():
+            out.print(f"predicted as {name}", style="bold", highlight=False, markup=False, soft_wrap=True)
         table = Table()
         for column in ("layout", "KV", "concurrency", "tok/s/GPU", "tok/s/user", "TTFT p99 ms"):
             name = "tok/s/user, end to end" if column == "tok/s/user" and not streamed else column
@@ -242,13 +247,15 @@ def print_result(frame: Any, plan: Plan, folder: Path) -> None:
                 str(row.concurrency or "unlimited"),
                 f"{row.output_tput_per_gpu:,.0f}",
                 f"{getattr(row, speed):,.1f}",
-                f"{row.ttft_ms_p99:,.0f}" if cell(row.ttft_ms_p99) else "–",
+                number(row.ttft_ms_p99, row.ttft_ms_max, digits=0) or "–",
             )
         out.print(table)
         if len(rows) > SHOWN_FRONT:
             out.print(f"and {len(rows) - SHOWN_FRONT:,} more")
-    if front["ttft_ms_p99"].isna().any() and streamed:
-        out.print("– : a P99 needs at least 100 requests", style="dim")
+    if (unknown := front[front["ttft_ms_p99"].isna()])["ttft_ms_max"].notna().any():
+        out.print(bounds.WHY, style="dim")
+    if unknown["ttft_ms_max"].isna().any() and streamed:
+        out.print("– : neither the P99 nor the maximum is known", style="dim")
     for warning in told:
         out.print(f"Take care: {warning.message}", style="yellow", soft_wrap=True)
     counts = mine["status"].value_counts()
@@ -275,8 +282,10 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from sweep.analysis import bounds, stand_ins
+
     names = list(columns or DEFAULT_COLUMNS)
-    cells = {name: [cell(value) for value in frame[name]] for name in names}
+    cells = {name: _cells(frame, name) for name in names}
     natural = {name: max(map(len, [name, *cells[name]])) for name in names}
     least = {name: max(map(len, [*name.split("_"), *cells[name]])) for name in names}
     for name in names:
@@ -292,6 +301,8 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
         widths[name] += min(spare, natural[name] - least[name])
         spare -= widths[name] - least[name]
     out.width = max(out.width, _width(widths.values()))
+    for model, name in stand_ins(frame).items():
+        out.print(f"{model}: predicted as {name}", style="bold", highlight=False, markup=False, soft_wrap=True)
     if common:
         told = ", ".join(f"{name.replace('_', ' ')} {value or '–'}" for name, value in common.items())
         out.print(f"In all rows: {told}", highlight=False, markup=False, soft_wrap=True)
@@ -303,8 +314,19 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
     for row in zip(*(cells[name] for name in names), strict=True):
         table.add_row(*map(escape, row))
     out.print(table)
+    if any(text.startswith(bounds.AT_MOST) for name in names for text in cells[name]):
+        out.print(bounds.WHY, style="dim", highlight=False)
     if "source" not in names and (frame["source"] == "simulated").any():
         out.print("Rows of source simulated are predictions; no GPU was used.", style="bold yellow")
+
+
+def _cells(frame: Any, name: str) -> list[str]:
+    """Return a column as people read it; a percentile that is null shows the maximum that bounds it."""
+    from sweep.analysis import bounds
+
+    if bounds.maximum_of(name) is None:
+        return [cell(value) for value in frame[name]]
+    return [number(value, most) for value, most in zip(frame[name], bounds.at_most(frame, name), strict=True)]
 
 
 def _width(columns: Collection[int]) -> int:
@@ -355,6 +377,19 @@ def cell(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.1f}" if abs(value) >= 10 or value == 0 else f"{value:.3g}"
+
+
+def number(value: Any, at_most: Any = None, *, digits: int | None = None) -> str:
+    """Return a number as people read it; where it is null and what bounds it is known, that with its mark.
+
+    digits: behind the point; None chooses them by the number's size.
+    """
+    from sweep.analysis import bounds
+
+    def shown(value: Any) -> str:
+        return cell(value) if digits is None or not cell(value) else f"{value:,.{digits}f}"
+
+    return shown(value) or (f"{bounds.AT_MOST} {shown(at_most)}" if cell(at_most) else "")
 
 
 def layout(row: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sweep.analysis import matching, measurements, prediction, whole
+from sweep.analysis import bounds, matching, measurements, prediction, whole
 from sweep.analysis import noise as noises
 from sweep.analysis import rows as of
 from sweep.analysis.direction import is_throughput, less_is_better
@@ -52,8 +52,9 @@ class Comparison:
     rows: one line per point that is in both, numbered from 0: its settings; `rows_a`, `rows_b`, `starts_a`, `starts_b`,
         how many measurements and engine starts there are; `a`, `b`, geometric means of the metric; `ratio` = b / a
         with a 95 % interval `ratio_low`, `ratio_high`; `p`, and `q`, adjusted over the table; `verdict`; `differs`,
-        what it ran on that is not the same. Of a prediction: `measured_METRIC`, `predicted_METRIC` and `ratio` =
-        predicted / measured of the metric.
+        what it ran on that is not the same. Where the metric is a P99 or P95, `a_at_most` and `b_at_most` are means of
+        the maximum where `a` or `b` is NaN for lack of requests: bounds, with which nothing is computed. Of a
+        prediction: `measured_METRIC`, `predicted_METRIC` and `ratio` = predicted / measured of the metric.
     tests: one line per question to the whole: columns of the group (null: all), `test`, `at` (tokens/s/user), `points`,
         `a`, `b`, `ratio` (less what noise alone lifts a front by), `ratio_low`, `ratio_high`, `detectable` (share; the
         change that would be found with a chance of 80 %), `p`, `p_adjusted`, `verdict`. Of a prediction: its errors,
@@ -136,14 +137,15 @@ def compare(
     pairs = matching.pair(a, b)
     keys = [name for name in by if name in pairs.points.columns and name not in pairs.changed]
     if source_a != source_b:
-        return _prediction(pairs, keys, metric, measured_is_a=source_b == "simulated")
+        told = _predicted_as(a, b)
+        return _prediction(pairs, keys, metric, measured_is_a=source_b == "simulated", told=told)
     predicted = source_a == "simulated"
     sign = -1.0 if less_is_better(metric) else 1.0
     differs = matching.differences(pairs, predicted=predicted)
     blocked = [sorted(found.keys() - set(allow)) for found in differs]
     table = pairs.points.assign(**_measured(pairs, metric))
     usable = measurements.complete(pairs, [metric]) & ~np.array([bool(names) for names in blocked], bool)
-    notes = [*pairs.notes, *_notes(pairs, usable, table, predicted)]
+    notes = [*_predicted_as(a, b), *pairs.notes, *_notes(pairs, usable, table, predicted)]
     found: Noise | None = None
     tests = _no_tests(keys)
     columns = {name: np.full(len(table), np.nan) for name in ("ratio", "ratio_low", "ratio_high", "p", "q")}
@@ -160,6 +162,10 @@ def compare(
         _verdict(ratio, q, alpha, sign) if use else Verdict.NOT_COMPARABLE.value
         for ratio, q, use in zip(table["ratio"], table["q"], usable, strict=True)
     ]
+    if (most := bounds.maximum_of(metric)) in a.columns and most in b.columns:
+        bound = _measured(pairs, str(most))
+        for side in ("a", "b"):
+            table[bounds.column_of(side)] = np.where(np.isnan(table[side]), bound[side], np.nan)
     table["differs"] = [
         "; ".join(f"{name} {one} → {other}" for name, (one, other) in sorted(names.items())) for names in differs
     ]
@@ -351,7 +357,18 @@ def _not_asked(tests: pd.DataFrame, metric: str, at: Sequence[float] | None) -> 
     return [f"No group has a throughput at {missing} tok/s/user: that lies outside of its fronts."]
 
 
-def _prediction(pairs: Pairs, keys: Sequence[str], metric: str, *, measured_is_a: bool) -> Comparison:
+def _predicted_as(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    """Return of which models the predictions are those of another one."""
+    sides: dict[str, list[str]] = {}
+    for side, df in (("A", a), ("B", b)):
+        for model, name in prediction.stand_ins(df[of.ok(df)]).items():
+            sides.setdefault(f"{model} is predicted as {name}", []).append(side)
+    return [f"In {' and '.join(of_sides)}, {sentence}." for sentence, of_sides in sides.items()]
+
+
+def _prediction(
+    pairs: Pairs, keys: Sequence[str], metric: str, *, measured_is_a: bool, told: Sequence[str]
+) -> Comparison:
     import numpy as np
     import pandas as pd
 
@@ -378,5 +395,5 @@ def _prediction(pairs: Pairs, keys: Sequence[str], metric: str, *, measured_is_a
         unmatched=pairs.unmatched,
         changed=pairs.changed,
         noise=None,
-        notes=(*pairs.notes, *([] if len(table) else ["No point is in both."])),
+        notes=(*told, *pairs.notes, *([] if len(table) else ["No point is in both."])),
     )

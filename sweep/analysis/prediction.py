@@ -1,8 +1,8 @@
-"""How near predictions are to what was measured."""
+"""What predictions are of, and how near they are to what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +10,24 @@ if TYPE_CHECKING:
 
 METRICS = ("output_tput_per_gpu", "tps_per_user", "ttft_ms_p50", "tpot_ms_p50")
 """What predictions are held against measurements by."""
+
+
+def stand_ins(df: pd.DataFrame) -> Mapping[str, str]:
+    """Return for each model of simulated rows the other name that it was predicted as, or several joined by commas.
+
+    The operator database has few models, so one often stands for another; a model that was predicted as itself, in
+    whatever quantization, is left out. (`predicted_as` is the name, then what differs from that model's own files.)
+    """
+    if "predicted_as" not in df.columns or "model" not in df.columns:
+        return {}
+    rows = df[df["source"].eq("simulated").fillna(False)] if "source" in df.columns else df
+    pairs = rows[["model", "predicted_as"]].dropna().drop_duplicates()
+    names: dict[str, dict[str, None]] = {}
+    for model, said in zip(pairs["model"], pairs["predicted_as"], strict=True):
+        name = str(said).partition(" ")[0]
+        if name and name != model:
+            names.setdefault(str(model), {})[name] = None
+    return {model: ", ".join(of_model) for model, of_model in names.items()}
 
 
 def errors(points: pd.DataFrame, keys: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

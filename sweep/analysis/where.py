@@ -1,7 +1,8 @@
 """The expression language over the columns of a DataFrame: conditions, and figures computed from columns.
 
 The language is that of the matrix (`sweep/expression.py`); here a name stands for a whole column, and null is a third
-truth value: a comparison with null is neither true nor false, and what is not known to be true does not hold.
+truth value: a comparison with null is neither true nor false, and what is not known to be true does not hold. A
+percentile that is null for lack of requests is known to be at most the maximum (bounds.py).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from sweep.analysis import bounds
+from sweep.analysis import rows as of
 from sweep.errors import UsageError
-from sweep.expression import ARITHMETIC, Evaluate, Meaning, compile_expression
+from sweep.expression import ARITHMETIC, Evaluate, Expression, Meaning, compile_expression
 from sweep.point import SETTINGS
 
 if TYPE_CHECKING:
@@ -27,27 +30,65 @@ def rows_where(df: pd.DataFrame, condition: str) -> np.ndarray[Any, np.dtype[np.
 
     condition: for example `ttft_ms_p99 < 500 and tps_per_user >= 30`; names are columns of df, and a `concurrency` of 0
         (unlimited) is infinite. A row in which a column is null meets no condition on that column, nor does one in
-        which it divides by 0.
+        which it divides by 0. A P99 or P95 that is null is at most the maximum (`ttft_ms_max`, where df has it and it
+        is known), and meets the upper limits that this meets.
 
     Raises:
         UsageError: the text is no expression, names no column, or its values cannot be combined.
     """
     import numpy as np
 
+    return np.asarray(_holds(df, condition).to_numpy(bool, na_value=False))
+
+
+def percentiles_in(df: pd.DataFrame, condition: str) -> list[str]:
+    """Return the percentiles that a condition names and that a maximum may bound, sorted.
+
+    Raises:
+        UsageError: the text is no expression, or names no column.
+    """
+    return sorted(name for name in _compiled(df, condition).names if bounds.maximum_of(name))
+
+
+def undecided(df: pd.DataFrame, condition: str) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """Return for each percentile of a condition the rows that fail it for want of the percentile and its maximum.
+
+    Percentiles that no row lacks so are left out, and those whose maximum is not a column of df.
+
+    Raises:
+        UsageError: as of rows_where.
+    """
+    import numpy as np
+
+    is_open = np.asarray(_holds(df, condition).isna())
+    found = {}
+    for name in percentiles_in(df, condition):
+        if bounds.maximum_of(name) not in df.columns:
+            continue
+        rows = is_open & np.isnan(of.numbers(df, name)) & np.isnan(bounds.at_most(df, name))
+        if rows.any():
+            found[name] = rows
+    return found
+
+
+def _holds(df: pd.DataFrame, condition: str) -> Any:
+    """Return for each row whether the condition holds, an array of dtype boolean; NA where it is not known."""
+    import numpy as np
+    import pandas as pd
+
     found = _evaluate(df, condition)
     try:
         holds = _truth(found)
     except TypeError:
         raise UsageError(f'"{condition}" is no condition: it gives no true or false') from None
-    if isinstance(holds, bool):
-        return np.full(len(df), holds)
-    return np.asarray(holds.to_numpy(bool, na_value=False))
+    return pd.array(np.full(len(df), holds), dtype="boolean") if isinstance(holds, bool) else holds
 
 
 def figure_of(df: pd.DataFrame, text: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a number for each row, NaN where it is not known.
 
-    text: a column, or what is computed from columns, for example `-ttft_ms_p99`.
+    text: a column, or what is computed from columns, for example `-ttft_ms_p99`. The maximum is not the figure of
+        a percentile that is null.
 
     Raises:
         UsageError: the text is no expression, names no column, or gives no numbers.
@@ -55,7 +96,7 @@ def figure_of(df: pd.DataFrame, text: str) -> np.ndarray[Any, np.dtype[np.float6
     import numpy as np
     import pandas as pd
 
-    found = _evaluate(df, text)
+    found = bounds.known(_evaluate(df, text))
     if not pd.api.types.is_numeric_dtype(getattr(found, "dtype", type(found))):
         raise UsageError(f'"{text}" gives no numbers')
     if np.ndim(found) == 0:
@@ -64,9 +105,30 @@ def figure_of(df: pd.DataFrame, text: str) -> np.ndarray[Any, np.dtype[np.float6
 
 
 def _evaluate(df: pd.DataFrame, text: str) -> Any:
+    expression = _compiled(df, text)
+    return expression({name: _column(df, name) for name in expression.names})
+
+
+def _compiled(df: pd.DataFrame, text: str) -> Expression:
     names = {str(name): _choices(str(name)) for name in df.columns}
-    expression = compile_expression(text, names, infinite=("concurrency",), meaning=COLUMNS)
-    return expression({name: _values(df[name]) for name in expression.names})
+    return compile_expression(text, names, infinite=("concurrency",), meaning=COLUMNS)
+
+
+def _column(df: pd.DataFrame, name: str) -> Any:
+    """Return the values of a column, as a Range where a maximum bounds some that are null."""
+    import numpy as np
+    import pandas as pd
+
+    values = _values(df[name])
+    if bounds.maximum_of(name) is None or not isinstance(values, pd.arrays.FloatingArray):
+        return values
+    most = bounds.at_most(df, name)
+    bounded = ~np.isnan(most)
+    if not bounded.any():
+        return values
+    high = values.copy()
+    high[bounded] = most[bounded]
+    return bounds.Range(values, high)
 
 
 def _choices(name: str) -> list[str] | None:
@@ -104,6 +166,7 @@ def _truth(value: Any) -> Any:
     """
     import pandas as pd
 
+    value = bounds.known(value)
     if not hasattr(value, "dtype"):
         if isinstance(value, (str, list)):
             raise TypeError("a text is neither true nor false")
@@ -132,11 +195,13 @@ def _comparison(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], An
         import pandas as pd
 
         if a is None or b is None:
-            return _with_null(operation, b if a is None else a)
+            return _with_null(operation, bounds.known(b if a is None else a))
         if isinstance(a, list) or isinstance(b, list):
             raise TypeError("a list can only stand after in")
         if _is_text(a) != _is_text(b) and not (_is_time(a) or _is_time(b)):
             raise TypeError("a text and a number cannot be compared")
+        if isinstance(a, bounds.Range) or isinstance(b, bounds.Range):
+            return bounds.compared(operation, a, b)
         found = _truth(operation(a, b))
         for value in (a, b):
             if _is_time(value):
@@ -214,6 +279,8 @@ def _each(name: str) -> Callable[..., Any]:
 
         if any(_is_text(value) for value in values):
             raise TypeError("arithmetic is for numbers")
+        if any(isinstance(value, bounds.Range) for value in values):  # each of them grows with what it is given
+            return bounds.Range(*(call(*(bounds.ends(value)[end] for value in values)) for end in (0, 1)))
         function = getattr(np, name)
         return function(values[0]) if function.nin == 1 else functools.reduce(function, values)
 
@@ -248,6 +315,9 @@ COLUMNS = Meaning(
     unlimited=_unlimited,
     is_text=_is_text,
     shown=_shown,
-    arithmetic={**ARITHMETIC, **{kind: _division(ARITHMETIC[kind]) for kind in (ast.Div, ast.FloorDiv, ast.Mod)}},
+    arithmetic={
+        kind: bounds.arithmetic(operation, _division(operation) if kind in (ast.Div, ast.FloorDiv, ast.Mod) else None)
+        for kind, operation in ARITHMETIC.items()
+    },
 )
 """The words of the language over columns; every column is read once, and all rows are computed at a time."""

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 def show(arguments: list[str]) -> int:
     """Print the rows of a table."""
-    from sweep import summary
-    from sweep.analysis import rows_where
+    from sweep import analysis, summary
     from sweep.table import load
 
     parser = _parser("show", "Print the rows of one or more tables, failed ones too.")
@@ -37,7 +37,8 @@ def show(arguments: list[str]) -> int:
     parser.add_argument(
         "--where",
         metavar="CONDITION",
-        help="only rows that meet it, for example \"status == 'ok' and ttft_ms_p99 < 500\"",
+        help="only rows that meet it, for example \"status == 'ok' and ttft_ms_p99 < 500\"; the maximum bounds a P99 or"
+        " P95 that is null for lack of requests",
     )
     parser.add_argument("--sort", metavar="COLUMNS", help="comma-separated names; -NAME is downwards, nulls come last")
     parser.add_argument("--desc", action="store_true", help="sort downwards")
@@ -48,7 +49,11 @@ def show(arguments: list[str]) -> int:
     columns = _names(said.columns) if said.columns else None
     _expect_columns(frame, columns or ())
     if said.where:
-        frame = frame[rows_where(frame, said.where)]
+        for name, lacking in analysis.undecided(frame, said.where).items():
+            if count := int((lacking & frame["status"].eq("ok")).sum()):
+                rows = "1 ok row lacks" if count == 1 else f"{count} ok rows lack"
+                print(f"sweep: {rows} {name} and its maximum, so no limit on it is met", file=sys.stderr)
+        frame = frame[analysis.rows_where(frame, said.where)]
     if said.sort or said.desc:
         frame = _sorted(frame, said.sort, said.desc)
     if said.json:
@@ -130,15 +135,18 @@ def compare(arguments: list[str]) -> int:
     )
     said = parser.parse_args(arguments)
     source_a, _, source_b = (said.source or "").partition(",")
+    a, b = _of_source(said.a, source_a), _of_source(said.b, source_b or source_a)
     found = analysis.compare(
-        _of_source(said.a, source_a),
-        _of_source(said.b, source_b or source_a),
+        a,
+        b,
         metric=said.metric,
         at=None if said.at is None else [_number("--at", text) for text in said.at.split(",")],
         noise=None if said.noise is None else _number("--noise", said.noise),
         alpha=_number("--alpha", said.alpha),
         allow=[name for name in _names(said.allow) if name],
     )
+    if empty := [*_nothing_in(said.a, a, source_a), *_nothing_in(said.b, b, source_b or source_a)]:
+        found = replace(found, notes=(*empty, *found.notes))
     try:
         if said.json:
             print(json.dumps(comparison_summary.comparison_as_data(found)))
@@ -175,6 +183,14 @@ def _of_source(folder: str, source: str) -> pd.DataFrame:
             " --source measured,simulated to hold B's predictions against A's measurements"
         )
     return frame[frame["source"] == source] if source else frame
+
+
+def _nothing_in(folder: str, frame: pd.DataFrame, source: str) -> list[str]:
+    """Return why nothing of a table can be compared, where it has no ok row of its source."""
+    kind = f"{source} rows" if source else "rows"
+    if frame.empty:
+        return [f"{folder}: there are no {kind} yet."]
+    return [] if frame["status"].eq("ok").any() else [f"{folder}: none of its {len(frame):,} {kind} is ok."]
 
 
 def _number(option: str, text: str) -> float:

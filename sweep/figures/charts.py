@@ -29,6 +29,8 @@ SIDES: Mapping[str, Mapping[str, Any]] = {
     "left": {"dx": -8, "dy": -10, "align": "right"},
 }
 """Where the name of a series stands beside its point."""
+LINE = 14
+"""Height of a line of a chart's title, which is a text or a list of lines."""
 _POWERS = ", ".join(str(2**power) for power in range(17))
 DECADES = (
     "log(domain('y')[1] / domain('y')[0]) > 5 ? [0.01, 0.1, 1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8]"
@@ -113,7 +115,14 @@ def _layers(data: Any, title: str, size: Size, *layers: Any) -> alt.LayerChart:
         "limit": 0,
     }
     above = alt.Chart(alt.InlineData(values=[{}])).mark_text(
-        text=alt.expr("title"), color=alt.expr("soft"), x=-2, y=-14, align="left", fontSize=11.5, aria=False
+        text=alt.expr("title"),
+        color=alt.expr("soft"),
+        x=-2,
+        y=alt.expr(f"isArray(title) ? {-LINE} * length(title) : {-LINE}"),
+        lineHeight=LINE,
+        align="left",
+        fontSize=11.5,
+        aria=False,
     )
     chart: alt.LayerChart = (
         alt.layer(_mark(data, *size), *layers, above)

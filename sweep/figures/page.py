@@ -15,6 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from sweep import __version__
+from sweep.analysis import stand_ins
 from sweep.figures import account, charts
 from sweep.figures.effects import effects
 from sweep.figures.rows import describe
@@ -90,6 +91,7 @@ def page(
         "live": live,
         "rows": describe(rows),
         "speed": speed,
+        "predicted_as": stand_ins(rows),
         "database": str(databases[0]) if len(databases) == 1 else None,
         "metrics": [asdict(metric) for metric in metrics],
         "effects": [effect.as_data() for effect in effects(rows)],

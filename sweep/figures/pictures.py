@@ -2,7 +2,7 @@
 
 A picture is an Altair chart: a notebook shows it, `svg` makes a file of it. It has a panel for each ISL/OSL, and a
 colour and a shape for each layout. Repeats of a point are drawn as their mean; rows that are not ok, or lack a number,
-are left out. Where a row is simulated, its panel and the title say PREDICTED.
+are left out. Where a row is simulated, its panel and the title say PREDICTED, and as what, where that is another model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweep.analysis import pareto
+from sweep.analysis import pareto, stand_ins
 from sweep.errors import UsageError, nearest
 from sweep.figures import charts
 from sweep.figures.rows import LAYOUT, layouts
@@ -62,7 +62,7 @@ def fronts(df: pd.DataFrame) -> alt.VConcatChart:
         front=front, size=[60 if on else 32 for on in front], opacity=[1 if on else 0.45 for on in front]
     )
     words = f"{charts.PER_GPU} against {charts.PER_USER}; the line is the Pareto front"
-    return _picture(points, drawn, words, lambda data: charts.front(data, size=SIZE))
+    return _picture(df, points, drawn, words, lambda data: charts.front(data, size=SIZE))
 
 
 def curves(df: pd.DataFrame, metric: str, words: str, *, log: bool = False) -> alt.VConcatChart:
@@ -85,7 +85,7 @@ def curves(df: pd.DataFrame, metric: str, words: str, *, log: bool = False) -> a
         loads = panel["x"].unique().tolist()
         return charts.curve(panel, words, SIZE, log=log, ticks=loads if len(loads) == 1 else None)
 
-    return _picture(points, drawn, f"{words}, against concurrency", draw)
+    return _picture(df, points, drawn, f"{words}, against concurrency", draw)
 
 
 def svg(chart: alt.TopLevelMixin) -> str:
@@ -172,9 +172,9 @@ def _drawn(points: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
 
 
 def _picture(
-    points: pd.DataFrame, drawn: pd.DataFrame, words: str, draw: Callable[[pd.DataFrame], Any]
+    df: pd.DataFrame, points: pd.DataFrame, drawn: pd.DataFrame, words: str, draw: Callable[[pd.DataFrame], Any]
 ) -> alt.VConcatChart:
-    """Return title, legend and panels."""
+    """Return title, legend and panels of the points of df."""
     import altair as alt
 
     panels = [
@@ -191,9 +191,10 @@ def _picture(
         if simulated.all()
         else f"partly {charts.MARK}: "
     )
+    told = [*(f"predicted as {name}" for name in stand_ins(df).values()), words[0].upper() + words[1:]]
     title = alt.TitleParams(
         f"{mark}{points['model'].iloc[0]} on {str(points['gpu'].iloc[0]).upper()}",
-        subtitle=words[0].upper() + words[1:],
+        subtitle=told if len(told) > 1 else told[0],
     )
     whole = alt.vconcat(_legend(drawn), alt.concat(*panels, columns=2, spacing=26), title=title, spacing=14)
     return styled(whole)

@@ -15,7 +15,8 @@ _GROUPS = {
     Group.METRIC: (
         "Null without a report. TTFT, TPOT and `tps_per_user` need `streaming`. Percentiles are nearest-rank, as"
         " trtllm-bench computes them, and interpolated where `bench` is serve; p99 is null below 100 requests and p95"
-        " below 20."
+        " below 20. A null one is at most the maximum, which then stands for it in an upper limit: of `sweep.best`, of"
+        " `show --where`, and on the page."
     ),
     Group.TIME: "Where the time of an attempt went.",
     Group.COST: "Simulated rows held no GPU: they have neither GPU-hours nor cost.",

@@ -248,8 +248,8 @@ _STAT_MEANING = {
     "mean": "mean over requests",
     "p50": "median over requests",
     "p90": "90th percentile",
-    "p95": "95th percentile; null below 20 requests, where it is the maximum",
-    "p99": "99th percentile; null below 100 requests, where it is the maximum",
+    "p95": "95th percentile; null below 20 requests: it is at most the maximum",
+    "p99": "99th percentile; null below 100 requests: it is at most the maximum",
     "min": "smallest of all requests",
     "max": "largest of all requests",
 }

@@ -81,7 +81,7 @@ function bestOf(points) {
     (point) =>
       table.figure(point, "output_tput_per_gpu") !== null &&
       (table.figure(point, table.speed) ?? 0) >= least &&
-      (most === Infinity || (table.ttft(point) ?? Infinity) <= most),
+      (most === Infinity || (table.bounded(point, "ttft_ms_p99")?.value ?? Infinity) <= most),
   );
   return able.reduce(
     (best, point) =>
@@ -112,14 +112,22 @@ function showBest() {
     title("tok/s per user", true),
     title("TTFT P99, ms", true),
   );
+  const several = points.some(({ row }) => table.model(row)); /* then each line says it of its own */
   fill(
     "best",
+    several ? null : standInNote(points),
     body.rows.length
       ? make("table", { class: "best" }, make("thead", {}, head), body)
       : make("p", { class: "empty" }, NOTHING),
   );
   document.getElementById("best-note").textContent =
-    "The highest output throughput among single points that keep both limits; what lies between two points is not guessed. With fewer than 100 requests the slowest stands for the P99.";
+    `The highest output throughput among single points that keep both limits; what lies between two points is not guessed. ${AT_MOST_WHY} A limit that it keeps is kept.`;
+}
+
+/* What stands in a heading where predictions are of another model. */
+function standInNote(points) {
+  const words = table.predictedAs(points.map(({ row }) => row));
+  return words ? make("small", { class: "stand-in" }, words) : null;
 }
 
 /* points: those that the best one was sought in. */
@@ -132,9 +140,12 @@ function bestRow(points, point) {
     " ",
     table.isSimulated(row) ? predictedChip() : null,
     table.model(row) ? make("small", {}, table.model(row)) : null,
+    table.model(row) ? standInNote(points) : null,
   );
   const known = points.some((one) => table.figure(one, "output_tput_per_gpu") !== null);
-  const why = known ? "no point keeps these limits" : "nobody told how many GPUs these used";
+  const lacking = limits().most === Infinity ? 0 : points.filter((one) => !table.bounded(one, "ttft_ms_p99")).length;
+  const open = lacking ? `; ${plural(lacking, "point")} without TTFT P99 and maximum` : "";
+  const why = known ? `no point keeps these limits${open}` : "nobody told how many GPUs these used";
   if (point === null)
     return make(
       "tr",
@@ -155,7 +166,7 @@ function bestRow(points, point) {
     ),
     make("td", { class: "n", "data-name": "concurrency" }, table.word("concurrency", point.row)),
     make("td", { class: "n", "data-name": "tok/s per user" }, number(table.figure(point, table.speed))),
-    make("td", { class: "n", "data-name": "TTFT P99, ms" }, number(table.ttft(point))),
+    make("td", { class: "n", "data-name": "TTFT P99, ms" }, boundedNumber(table.bounded(point, "ttft_ms_p99"))),
   );
 }
 

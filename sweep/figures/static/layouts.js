@@ -12,10 +12,12 @@ function showLayouts() {
       best = new Map();
     for (const [index, line] of lines.entries()) {
       for (const point of line) {
-        const value = table.figure(point, metric.column),
+        const found = table.bounded(point, metric.column),
           key = `${index}|${table.word("concurrency", point.row)}`;
-        if (value === null) continue;
-        cells.set(key, { value, point });
+        if (found === null) continue;
+        const { value, bound } = found;
+        cells.set(key, { value, bound, point });
+        if (bound) continue; /* it may be less, so it is neither the best nor near it */
         const column = `${table.value("source", point.row)}|${table.word("concurrency", point.row)}`,
           top = best.get(column);
         if (top === undefined || (metric.better === "more" ? value > top : value < top)) best.set(column, value);
@@ -55,7 +57,7 @@ function showLayouts() {
       make(
         "div",
         {},
-        make("h3", {}, shape, !mixed && table.isSimulated(of[0].row) ? predictedChip() : null),
+        make("h3", {}, shape, !mixed && table.isSimulated(of[0].row) ? predictedChip() : null, standInNote(of)),
         make("div", { class: "scroll" }, grid),
       ),
     );
@@ -65,6 +67,12 @@ function showLayouts() {
 
 function heat(found, best, metric) {
   if (!found) return make("td", { class: "none" }, "–");
+  if (found.bound)
+    return make(
+      "td",
+      { tabindex: "-1", title: AT_MOST_WHY, onclick: () => openRow(found.point.row) },
+      boundedNumber(found),
+    );
   const share = metric.better === "more" ? found.value / best : best / found.value;
   const depth = Math.max(0, (share - 0.4) / 0.6) ** 2 * 0.34;
   const top = found.value === best;

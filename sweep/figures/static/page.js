@@ -19,7 +19,8 @@ function showHead() {
             `${rows.toLocaleString("en-US")} OF ${table.count.toLocaleString("en-US")} ROWS ARE PREDICTED, NOT MEASURED`,
             " They come from a simulator and are hollow, dashed and named PREDICTED wherever they are shown.",
           ];
-    banner.replaceChildren(make("strong", {}, head), make("br"), tail);
+    const standIns = Object.entries(table.predicted_as).map(([model, name]) => ` ${model}: predicted as ${name}.`);
+    banner.replaceChildren(make("strong", {}, head), make("br"), tail, ...standIns);
   }
   const one = (name) => (table.of.has(name) && "one" in table.of.get(name) ? table.of.get(name).one : null);
   const counts = groupBy([...Array(table.count).keys()], (row) => table.value("status", row));
@@ -33,9 +34,15 @@ function showHead() {
     .sort(([a, one], [b, other]) => (b === "ok") - (a === "ok") || other.length - one.length)
     .map(([status, rows]) => `${rows.length.toLocaleString("en-US")} ${status}`)
     .join(", ");
+  const standIn = one("model") === null ? "" : table.predicted_as[one("model")];
   about.replaceChildren(
     ...(parts.length
-      ? [make("b", {}, parts[0]), parts.length > 1 ? ` · ${parts.slice(1).join(" · ")}` : "", make("br")]
+      ? [
+          make("b", {}, parts[0]),
+          standIn ? `, predicted as ${standIn}` : "",
+          parts.length > 1 ? ` · ${parts.slice(1).join(" · ")}` : "",
+          make("br"),
+        ]
       : []),
     states || "no rows yet",
   );

@@ -14,6 +14,7 @@ const inView = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 
+const LINE = 14; /* pixels of a line of a chart's title, as charts.py has it */
 const NEAR = 40; /* pixels from a point within which it is meant */
 
 class Plot {
@@ -50,9 +51,12 @@ class Plot {
 
   show({ title, told, rows, axis = null, unlimitedAt = -1, limit = 0, names = [], ...places }) {
     this.title.textContent = title;
-    this.told.textContent = told ?? "";
+    this.predictedAs = table.predictedAs(rows.map(({ row }) => row));
+    this.told.textContent = [this.predictedAs, told].filter(Boolean).join("; ");
     this.chip.hidden = !rows.some((row) => row.source === "simulated");
-    const predicted = this.chip.hidden ? "" : ", predicted, not measured";
+    const predicted = this.chip.hidden
+      ? ""
+      : [", predicted, not measured", this.predictedAs].filter(Boolean).join(", ");
     this.host.setAttribute(
       "aria-label",
       `${title}${predicted}: ${plural(rows.length, "point")}. Arrow keys move from point to point, Enter opens its row.`,
@@ -187,12 +191,14 @@ class Plot {
   async save() {
     if (!this.view) return;
     const mark = this.chip.hidden ? "" : ", PREDICTED, NOT MEASURED";
-    const [ground, title] = [this.view.background(), this.view.signal("title")];
+    const [ground, title, padding] = [this.view.background(), this.view.signal("title"), this.view.padding()];
+    const heading = [`${table.name}, ${this.title.textContent}: ${title}${mark}`, this.predictedAs].filter(Boolean);
     this.view
       .background(css("--ground"))
-      .signal("title", `${table.name}, ${this.title.textContent}: ${title}${mark}`);
+      .padding({ ...padding, top: padding.top + LINE * (heading.length - 1) })
+      .signal("title", heading);
     const address = await this.view.toImageURL("png", 2);
-    await this.view.background(ground).signal("title", title).runAsync();
+    await this.view.background(ground).padding(padding).signal("title", title).runAsync();
     const words = [table.name, this.saved, this.title.textContent, this.chip.hidden ? "" : "predicted"];
     make("a", {
       href: address,

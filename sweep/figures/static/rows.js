@@ -41,6 +41,13 @@ class Table {
     return this.value("source", row) === "simulated";
   }
 
+  /* The other models that predictions among these rows are of; empty where all are of their own. */
+  predictedAs(rows) {
+    const simulated = rows.filter((row) => this.isSimulated(row));
+    const names = simulated.map((row) => this.predicted_as[this.value("model", row)]).filter(Boolean);
+    return names.length ? `predicted as ${[...new Set(names)].join(", ")}` : "";
+  }
+
   /* What a row is called in a filter or a legend; each is asked for many times. */
   word(name, row) {
     if (!this.words.has(name))
@@ -88,9 +95,23 @@ class Table {
     return count ? sum / count : null;
   }
 
-  /* The largest of fewer than 100 requests stands for their P99, as nearest rank has it. */
-  ttft(point) {
-    return this.figure(point, "ttft_ms_p99") ?? this.figure(point, "ttft_ms_max");
+  /* What a P99 or P95 that is null is at most: the maximum, null where that is not known either. The same rule as
+     sweep/analysis/bounds.py; wherever it is shown, AT_MOST stands before it. */
+  atMost(name, row) {
+    if (!/_p9[59]$/.test(name) || this.value(name, row) !== null) return null;
+    return this.value(name.replace(/p9[59]$/, "max"), row);
+  }
+
+  /* A figure of a point, or what bounds it: { value, bound }, a mean over repeats of which `bound` says that some have
+     only their maximum; null where nothing is known. */
+  bounded(point, name) {
+    const found = point.rows.map((row) => [this.value(name, row), this.atMost(name, row)]);
+    const values = found.map(([value, most]) => value ?? most).filter((value) => value !== null);
+    if (!values.length) return null;
+    return {
+      value: values.reduce((sum, value) => sum + value, 0) / values.length,
+      bound: found.some(([, most]) => most !== null),
+    };
   }
 
   /* What can be filtered and coloured by: each setting that varies and does not follow from another one here. */
@@ -225,6 +246,13 @@ function number(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   return FORMATS[size >= 100 || Number.isInteger(value) ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3].format(value);
+}
+
+const AT_MOST = "≤ ";
+const AT_MOST_WHY = "≤ is the maximum in the place of a percentile, which needs 100 requests (P99) or 20 (P95).";
+
+function boundedNumber(found) {
+  return found === null ? "–" : `${found.bound ? AT_MOST : ""}${number(found.value)}`;
 }
 
 function cell(value) {

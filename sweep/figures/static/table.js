@@ -157,6 +157,8 @@ function rowCell(name, row, numeric, metric) {
   if (name === "source") return make("td", {}, table.isSimulated(row) ? predictedChip() : table.value(name, row));
   if (name === "status")
     return make("td", { class: table.value(name, row) === "ok" ? null : "bad" }, table.value(name, row));
+  const most = metric ? table.atMost(name, row) : null;
+  if (most !== null) return make("td", { class: "n metric", title: AT_MOST_WHY }, AT_MOST + number(most));
   const words = metric
     ? table.value(name, row) === null
       ? ""
@@ -223,7 +225,10 @@ function openRow(row) {
           `Repeat ${at + 1} of ${siblings.length}, next`,
         )
       : null;
-  const mark = table.isSimulated(row) ? make("p", {}, predictedChip(), " by a simulator, not measured") : null;
+  const standIn = table.predictedAs([row]);
+  const mark = table.isSimulated(row)
+    ? make("p", {}, predictedChip(), ` by a simulator, not measured${standIn && `; ${standIn}`}`)
+    : null;
   panel.replaceChildren(
     make(
       "header",

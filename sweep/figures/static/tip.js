@@ -12,9 +12,9 @@ const MAIN = [
 
 function tipText(row) {
   const point = table.pointOf.get(row.row),
-    figures = MAIN.map((name) => [name, table.figure(point, name)]).filter(([, value]) => value !== null);
+    figures = MAIN.map((name) => [name, table.bounded(point, name)]).filter(([, found]) => found !== null);
   const source = table.isSimulated(row.row) ? "predicted" : "measured";
-  return `${table.shape(row.row)}, ${table.seriesName(row.row)}, concurrency ${table.word("concurrency", row.row)}, ${source}: ${figures.map(([name, value]) => `${wordOf(name)} ${number(value)}`).join(", ")}`;
+  return `${table.shape(row.row)}, ${table.seriesName(row.row)}, concurrency ${table.word("concurrency", row.row)}, ${source}: ${figures.map(([name, found]) => `${wordOf(name)} ${boundedNumber(found)}`).join(", ")}`;
 }
 
 function showTip(shown, x, y) {
@@ -22,10 +22,10 @@ function showTip(shown, x, y) {
     point = table.pointOf.get(row),
     numbers = make("div", { class: "numbers" });
   for (const name of MAIN) {
-    const value = table.figure(point, name);
-    if (value === null || (name === "tps_per_user_e2e" && table.speed !== name)) continue;
+    const found = table.bounded(point, name);
+    if (found === null || (name === "tps_per_user_e2e" && table.speed !== name)) continue;
     const unit = name.includes("_ms_") ? " ms" : "";
-    numbers.append(make("span", {}, wordOf(name)), make("span", {}, number(value) + unit));
+    numbers.append(make("span", {}, wordOf(name)), make("span", {}, boundedNumber(found) + unit));
   }
   const settings = make("dl"),
     hidden = (name, word) => word === "{}" || (table.value(name, row) === null && !table.rows.varied.includes(name));
