@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.backends import Stage
 from sweep.durations import LOAD_S, Overlong, limit_for
-from sweep.labels import labels
 from sweep.matrix import Reason
 from sweep.plan import Outlook, Plan
 from sweep.point import SETTINGS, Point
+from sweep.point_labels import labels
 from sweep.progress import duration
 
 if TYPE_CHECKING:

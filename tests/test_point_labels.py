@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.labels import labels
 from sweep.plan import points_of
+from sweep.point_labels import labels
 from tests.test_matrix import LLAMA, grow
 
 
