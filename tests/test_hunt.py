@@ -24,13 +24,6 @@ ENTRIES = json.loads((HUNT / "index.json").read_text())
 STATES = json.loads((HUNT / "states.json").read_text())
 NOT_YET = frozenset(
     """
-    label-kubectl-prefix-then-timestamp.txt
-    label-kubectl-prefix-then-timestamp-serving.txt
-    label-horovod-rank-tag.txt
-    label-docker-compose.txt
-    label-torchrun-tee.txt
-    label-vllm-apiserver-serving.txt
-    label-python-logging-serving.txt
     pair-sbatch-out-err
     pair-log-err-serving
     folder-with-dataset-and-notes

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sweep.failure.kinds import KINDS, NO_REPORT, UNKNOWN
 from sweep.failure.messages import EXCEPTION, LONGEST_LINE, Message, bare, messages, parts
 from sweep.failure.value import Policy
+from sweep.line_labels import relabelled
 
 MOST_LINES = 20
 FIRST_LINES = 5
@@ -45,7 +46,7 @@ def classify(lines: Iterable[str], *, exit_code: int | None = None, state: str |
     """
     last: deque[str] = deque(maxlen=MOST_LINES)
     reading = _Reading()
-    for message in messages(lines, last):
+    for message in messages(relabelled(lines), last):
         reading.take(message)
     state = (state or "").strip()[:LONGEST_LINE]
     by_state = {name: {0: state} for name, pattern in _STATE.items() if state and pattern.search(state)}

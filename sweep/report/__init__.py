@@ -5,7 +5,8 @@
     serving.py        benchmark_serving, JSON and text         energy.py    the energy lines of 1.3
     requests.py       per-request records: every metric again  agreement.py two accounts held against each other
     iterations.py     the engine's steps, in short             arguments.py what the engine dumped of its arguments
-    log.py            a log as a stream                        evidence.py  all that a run left, weighed together
+    log.py            a log as a stream                        streams.py   its writers, each behind a label
+    evidence.py       all that a run left, weighed together
 
 What a report does not say is None, never guessed. Where the meaning of a figure changed between versions, the reason
 for what is done stands at the top of the module that reads it.

@@ -8,15 +8,15 @@ engine's arguments, and the engine's steps.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from sweep.errors import ReportError
+from sweep.line_labels import Label
 from sweep.report.arguments import DUMP, HEAD, fields_in, read_arguments
 from sweep.report.iterations import STEP, Iterations, StepReader
-from sweep.report.serving import ServingText
-from sweep.report.text import TrtllmText
+from sweep.report.streams import EARLIER, Printed, Streams
 from sweep.report.value import Report
 
 BLOCK_BYTES = 1 << 20
@@ -25,23 +25,18 @@ TAIL_BYTES = 64 << 10
 LONGEST_LINE = 64 << 10
 MOST_LINES = 20_000
 """A report that has not ended after so many lines never will."""
-MOST_LABELS = 1024
+MOST_LABELLED = 64
+"""Dumps of arguments behind a label that are kept until the report tells what the label is."""
 LINES_TO_DUMP = 8
 """So many lines may other ranks print between `LLM Args:` and the line that it announces."""
 
 _STARTS = (
     *(b" BACKEND", b" backend", b"= ENGINE DETAILS", b"Serving Benchmark Result"),
-    *(b"Maximum request concurrency:", b"Total failed requests:"),
+    *(line.encode() for line in EARLIER),
 )
 _ASIDES = (STEP, b"PyTorchConfig(", b"LlmArgs(", b"AttentionRuntimeFeatures(", b"LLM Args:", b", max_num_requests=")
 _LINE = re.compile(rb"[^\r\n]*")
 _COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
-_LABEL = re.compile(
-    r"(?:\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d) (?:std(?:out|err) [FP] )?)?"  # kubectl --timestamps, CRI
-    r"((?:\[pod/[^\]]*\] )?"  # kubectl logs --prefix
-    r"(?:\[\d+,\d+\]<std(?:out|err)>: ?)?"  # mpirun --tag-output
-    r"(?:\s*\d+: )?)"  # srun --label
-)
 _BAR = re.compile(r"(?:[A-Za-z][\w ()/.-]*:\s*)?\d{1,3}%\|.*?(?:it/s|s/it)[^\]]*\]")
 
 
@@ -80,6 +75,21 @@ def read_log(stream: BinaryIO) -> Log:
     return reader.close()
 
 
+def together(logs: Sequence[Log]) -> Log:
+    """Return what the texts of one run hold: the last one with a report has the last word, the others add to it."""
+    *others, main = sorted(logs, key=lambda log: log.report is not None)
+    if not others:
+        return main
+    arguments = {key: value for log in others for key, value in log.arguments.items()}
+    return Log(
+        report=main.report,
+        problem=next((log.problem for log in (main, *others) if log.problem is not None), None),
+        arguments=arguments | dict(main.arguments),
+        iterations=next((log.iterations for log in (main, *others) if log.iterations is not None), None),
+        excerpt="\n".join(log.excerpt for log in (*others, main) if log.excerpt),
+    )
+
+
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Yield blocks of whole lines; the last one is what was not ended."""
     carry = b""
@@ -94,27 +104,13 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     yield carry
 
 
-@dataclass(slots=True)
-class _Rank:
-    """What the lines with one label build up."""
-
-    bench: TrtllmText = field(default_factory=TrtllmText)
-    serving: ServingText = field(default_factory=ServingText)
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def open(self) -> bool:
-        return self.bench.open or self.serving.open
-
-
 class _Reader:
     def __init__(self) -> None:
-        self._ranks: dict[str, _Rank] = {}
-        self._report: Report | None = None
-        self._problem: str | None = None
-        self._report_lines: list[str] = []
+        self._streams = Streams(MOST_LINES)
+        self._printed: Printed | None = None
         self._dumps: dict[str, str] = {}  # by what the dump is of: its line
         self._lines_to_dump = 0  # so many lines may still come before the dump that the last head announced
+        self._labelled: deque[str] = deque(maxlen=MOST_LABELLED)
         self._arguments: Mapping[str, str] = {}
         self._argument_lines: list[str] = []
         self._steps = StepReader()
@@ -127,19 +123,20 @@ class _Reader:
         asides, seen, position = self._asides(block), 0, 0
         starts = iter(_line_begins(block, _STARTS))
         while True:
-            if not any(rank.open for rank in self._ranks.values()):
+            if not self._streams.open:
                 start = next((begin for begin in starts if begin >= position), None)
                 if start is None:
                     break
                 position = start
             for line in block[position:].splitlines(keepends=True):
                 position += len(line)
-                if self._line(line):
+                if printed := self._line(line):
                     while seen < len(asides) and asides[seen][0] < position:
                         self._aside(asides[seen][1])
                         seen += 1
-                    self._conclude()
-                if not any(rank.open for rank in self._ranks.values()):
+                    self._printed = printed
+                    self._conclude(printed.label)
+                if not self._streams.open:
                     break
             else:
                 break
@@ -148,47 +145,27 @@ class _Reader:
 
     def close(self) -> Log:
         """Return what was found."""
-        if self._report is None:
-            self._conclude()
-            if self._problem is None and any(rank.open for rank in self._ranks.values()):
-                self._problem = "the report has no end: it was cut, or its run was killed"
+        printed, problem = self._printed, self._streams.problem
+        if printed is None:
+            self._conclude(None)
+            if problem is None and self._streams.unfinished:
+                problem = "the report has no end: it was cut, or its run was killed"
         tail = self._tail.decode("utf-8", "replace")
-        report = "\n".join(self._report_lines)
+        report = "" if printed is None else "\n".join(printed.lines)
         whole = report and report in tail.replace("\r\n", "\n")
         parts = [*self._argument_lines, *([] if whole or not report else [report]), tail]
         return Log(
-            report=self._report,
-            problem=self._problem,
+            report=None if printed is None else printed.report,
+            problem=problem,
             arguments=self._arguments,
             iterations=self._iterations,
             excerpt="\n".join(parts),
         )
 
-    def _line(self, line: bytes) -> bool:
-        """Take one line; return whether it ended a report."""
+    def _line(self, line: bytes) -> Printed | None:
+        """Take one line; return the report that it ended."""
         text = plain(line[:LONGEST_LINE].decode("utf-8", "replace")).rstrip("\r\n")
-        label = _LABEL.match(text)
-        assert label is not None  # it also matches nothing
-        text = text[label.end() :]
-        if not line.endswith((b"\n", b"\r")) and text.strip("= "):
-            return False  # cut
-        rank = self._ranks.get(label[1])
-        if rank is None:
-            if len(self._ranks) == MOST_LABELS:
-                return False
-            rank = self._ranks[label[1]] = _Rank()
-        rank.lines.append(text)
-        try:
-            report = rank.bench.feed(text) or rank.serving.feed(text)
-        except ReportError as error:
-            self._problem = str(error)
-            report = None
-        if report is not None:
-            self._report, self._problem, self._report_lines = report, None, rank.lines
-        if report is not None or not rank.open or len(rank.lines) > MOST_LINES:
-            keep = rank.serving if not rank.open else ServingText()  # the concurrency stands before the report
-            self._ranks[label[1]] = _Rank(serving=keep)
-        return report is not None
+        return self._streams.take(text, cut=not line.endswith((b"\n", b"\r")))
 
     def _asides(self, block: bytes) -> list[tuple[int, bytes]]:
         """Return where dumps and steps stand, and their lines."""
@@ -219,13 +196,20 @@ class _Reader:
             of_what = dump[0].decode().lstrip("]: ")
             self._dumps.pop(of_what, None)  # the last word stands last
             self._dumps[of_what] = _text(line)
+        else:
+            self._labelled.append(_text(line))
 
-    def _conclude(self) -> None:
-        """Give the report what came before its end."""
+    def _conclude(self, label: Label | None) -> None:
+        """Give the report what came before its end; some of it shows only without the report's label."""
+        for line in self._labelled:
+            heard = None if label is None else label.part(line)
+            if heard is not None and (dump := DUMP.match(heard[1].encode())):
+                self._dumps[dump[0].decode()] = heard[1]
         self._argument_lines = list(self._dumps.values())
         self._arguments = {key: said for line in self._argument_lines for key, said in read_arguments(line).items()}
         self._iterations = self._steps.summary()
         self._dumps = {}
+        self._labelled.clear()
         self._steps.clear()
 
 

@@ -4,8 +4,8 @@ A report has its end: from 0.18 on the banner after the P99 row of DATASET DETAI
 line after it. Without its end it is no report, so a number that was cut can never be read as a smaller one. The block
 DATASET DETAILS that is printed before a run has no results before it and is passed over.
 
-Several ranks or pods may write into one log: a label such as srun's `0: ` keeps their lines apart, and each has its
-own draft of a report. What stands between the lines of a report (other log lines, progress bars) is passed over.
+The lines are those of one writer, without their labels (streams.py). What stands between the lines of a report (other
+log lines, progress bars) is ignored.
 
 What changed its meaning between versions, besides what trtllm_json.py says:
 - 0.17 and before: `Token Throughput` and, in the latency report, `Total Token Throughput` count output tokens only.

@@ -1,0 +1,93 @@
+"""What stands before each line of a log, put there by whatever carried it, is found from the lines themselves.
+
+kubectl, docker, mpirun, srun, Ray, logging, CI and many others put a label before each line: a name, a rank, a time, or
+all of these. No list can know them all. But where a line is known to the last character, such as a title of a report,
+all that stands before it is the label, and other lines of the same writer begin in the same way: with the same text,
+and with other numbers where it counts or tells the time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+LONGEST_LABEL = 512
+MOST_LABELS = 64
+MOST_STREAMS = 100_000
+MOST_SEARCHED = 2 * LONGEST_LABEL
+"""Characters of a line in which its label is looked for."""
+ENOUGH = 300
+"""After so many lines that had no label and would have shown one, a log is taken to have none."""
+
+_NUMBER = re.compile(r"\d+(?:[:.,/-]\d+)*")
+_TIME = re.compile(r".*:|\d+([/-])\d+\1\d+$|\d{8}|\d+[.,]\d{3}")
+"""A number that tells the time, by its form: 18:48:10,418, 2026-01-17, 11/23/2026, 1768675690, 12.345."""
+_PART = re.compile(rf"(?P<number>\s*{_NUMBER.pattern})|(?P<space>\s+)|(?P<text>[^\s\d]+)")
+
+_ANCHORS = ("[TRT-LLM] [", "[TensorRT-LLM][", "Traceback (most recent call last):", "Error: ", "slurmstepd: error: ")
+_ANCHOR = re.compile(
+    r"(?:\[[\d/:-]{19}\] )?\[TRT-LLM\] \[|\[TensorRT-LLM\]\[|Traceback \(most recent call last\):\s*$"
+    r"|(?:\b[a-z_]\w*\.)+[A-Z]\w*Error: |\bslurmstepd: error: "
+)
+"""How lines begin before which TensorRT-LLM, Python and Slurm print nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """The form of a label; its numbers tell streams apart (ranks, pods), but for those that tell the time."""
+
+    pattern: re.Pattern[str]
+
+    @classmethod
+    def of(cls, before: str) -> Label | None:
+        """Return the label of a line before whose text `before` stands; None where nothing does."""
+        body = before.strip(" \t\ufeff")
+        if not body or len(before) > LONGEST_LABEL:
+            return None
+        form = "".join(_form(part) for part in _PART.finditer(body))
+        behind = len(before) - len(before.rstrip())
+        return cls(re.compile(rf"[\s\ufeff]*{form}\s{{0,{behind}}}"))
+
+    def part(self, line: str) -> tuple[tuple[str, ...], str] | None:
+        """Return the numbers in the label of a line and the text behind it; None where the line has another."""
+        found = self.pattern.match(line)
+        return None if found is None else (found.groups(), line[found.end() :])
+
+
+def _form(part: re.Match[str]) -> str:
+    if part["number"] is None:
+        return r"\s+" if part["text"] is None else re.escape(part["text"])
+    number = _NUMBER.pattern
+    return rf"\s*{number}" if _TIME.match(part["number"].strip()) else rf"\s*({number})"
+
+
+def relabelled(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a log, as soon as some line has told what its labels are with `[stream N]: ` in their place.
+
+    N tells streams apart as the labels did. A label stands before most lines; what one line alone has before a
+    traceback is a message.
+    """
+    labels: dict[Label, None] = {}
+    streams: dict[tuple[Label, tuple[str, ...]], int] = {}
+    source, bare = iter(lines), 0
+    while (bare < ENOUGH or labels) and (some := list(islice(source, 100))):
+        if len(labels) < MOST_LABELS and any(anchor in "\n".join(some) for anchor in _ANCHORS):
+            before = [found.string[: found.start()] for line in some if (found := _ANCHOR.search(line[:MOST_SEARCHED]))]
+            new = labels | dict.fromkeys(label for text in dict.fromkeys(before) if (label := Label.of(text)))
+            labelled = sum(any(label.part(line) for label in new) for line in some) if new else 0
+            if labelled > 1 and 2 * labelled >= sum(not line.isspace() for line in some):
+                labels = new
+            bare += before.count("")
+        yield from (_relabelled(line, labels, streams) for line in some) if labels else some
+    yield from source
+
+
+def _relabelled(line: str, labels: Iterable[Label], streams: dict[tuple[Label, tuple[str, ...]], int]) -> str:
+    parts = [(label, *heard) for label in labels if (heard := label.part(line))]
+    if not parts:
+        return line
+    label, numbers, text = min(parts, key=lambda part: len(part[2]))
+    stream = streams.setdefault((label, numbers), len(streams) + 1) if len(streams) < MOST_STREAMS else 0
+    return f"[stream {stream}]: {text}"
