@@ -24,11 +24,6 @@ ENTRIES = json.loads((HUNT / "index.json").read_text())
 STATES = json.loads((HUNT / "states.json").read_text())
 NOT_YET = frozenset(
     """
-    pair-sbatch-out-err
-    pair-log-err-serving
-    folder-with-dataset-and-notes
-    other-tool-inference-benchmark.txt
-    part-two-columns-pasted.txt
     env-non-utf8-stdout.sh
     """.split()
 )

@@ -201,6 +201,10 @@ def _number(option: str, text: str) -> float:
         raise UsageError(f"{option} must be a number, not {text!r}") from None
 
 
+MOST_IGNORED = 50
+"""Of the files of folders that were ignored so many are named."""
+
+
 def import_files(arguments: list[str]) -> int:
     """Make rows of reports and logs."""
     from sweep import importing
@@ -208,8 +212,8 @@ def import_files(arguments: list[str]) -> int:
     parser = _parser(
         "import",
         "Reports and logs that you already have become rows: of trtllm-bench 0.16 to 1.4 and benchmark_serving, JSON"
-        " or text, pod logs, folders, .gz. Each file is judged as a run of sweep is; a log of a failure is a row too. "
-        "Exit code 3: some files could not be read at all; they are named.",
+        " or text, pod logs, folders, .gz. Each run is judged as one of sweep is; a log of a failure is a row too, and"
+        " what one run printed to two files is one row. Exit code 3: a file that was given gave no row; it is named.",
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="a file or a folder; - is the standard input")
     parser.add_argument("--into", metavar="results/NAME", help="append the rows to this table, evidence kept beside it")
@@ -238,7 +242,7 @@ def import_files(arguments: list[str]) -> int:
     pattern = None if said.pattern is None else importing.Pattern.of(said.pattern)
     with tempfile.TemporaryDirectory(prefix="sweep-import-") as folder:
         paths = [Path(file) if file != "-" else _standard_input(Path(folder)) for file in said.files]
-        runs, unreadable, passed_over = importing.find_runs(paths, Path(folder) / "unpacked")
+        runs, unreadable, ignored = importing.find_runs(paths, Path(folder) / "unpacked")
         for run in runs:  # what came by standard input lies in no folder of the user's
             run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
         imported, damaged = importing.read_runs(runs, given, pattern)
@@ -248,12 +252,13 @@ def import_files(arguments: list[str]) -> int:
             rows, known = importing.add_to(results_at(Path(said.into)), imported)
     for path, why in unreadable.items():
         print(f"sweep: cannot read {path}: {why}", file=sys.stderr)
-    _tell_import(rows, as_json=said.json, into=said.into, known=known, passed_over=passed_over)
-    return Exit.INCOMPLETE if unreadable else Exit.OK
+    _tell_import(rows, as_json=said.json, into=said.into, known=known, ignored=sorted(ignored))
+    named = {*paths, *(Path(path.name) for path in paths if path.parent == Path(folder))}
+    return Exit.INCOMPLETE if named & unreadable.keys() else Exit.OK
 
 
 def _tell_import(
-    rows: Sequence[Mapping[str, Any]], *, as_json: bool, into: str | None, known: int, passed_over: int
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, into: str | None, known: int, ignored: Sequence[Path]
 ) -> None:
     from sweep import summary
 
@@ -265,7 +270,10 @@ def _tell_import(
     counts = Counter(row["status"] for row in rows)
     told = [f"{count} {status}" for status, count in counts.items()]
     told += [f"{known} in the table already"] if known else []
-    told += [f"{passed_over} other files passed over"] if passed_over else []
+    if ignored:
+        names = [path.name for path in ignored[:MOST_IGNORED]]
+        names += [f"and {len(ignored) - MOST_IGNORED} more"] if len(ignored) > MOST_IGNORED else []
+        told.append(f"{len(ignored)} other files passed over: {', '.join(names)}")
     print(f"import{f' into {into}' if into else ''}: {', '.join(told) or 'nothing'}", file=sys.stderr)
 
 

@@ -1,9 +1,13 @@
 """Files that people already have become rows: reports, logs, per-request records; packed or not, alone or in folders.
 
-    files.py      which files there are, and which are of one run
+    files.py      which files there are, and what each is
+    names.py      what their names say
+    signs.py      what shows that a text is the log of a run
+    pairs.py      which texts are of one run
     podlogs.py    the log of a pod of ours holds many runs
     settings.py   what a report does not state: given, in the file's name, or null
     runs.py       one run's files become one outcome
+    known.py      which runs a table holds already
     tables.py     rows land in a table, or are made again from its raw/
 
 Each run is judged as one of our own: what was given counts as asked for, and the evidence is held against itself.

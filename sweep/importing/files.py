@@ -1,8 +1,8 @@
-"""Which files there are, what each of them is, and which belong to one run.
+"""Which files there are and what each of them is.
 
-What a file is, is told by what is in it, not by its name. Files of one folder that are called the same up to their
-last suffix are of one run, and so are report.json, log.txt, env.json, ... in a folder of their own (as under
-results/NAME/raw).
+What a file is shows in its content, not in its name. Files of one folder that have the same name up to their last
+suffix are of one run, and so are report.json, log.txt, env.json, ... in a folder of their own (as under
+results/NAME/raw); pairs.py says which texts are of one run besides.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweep.importing import podlogs
+from sweep.importing.names import SUFFIXES, ends_as_stream, plain_name, stem_of
+from sweep.importing.pairs import Group, Text, runs_of
 from sweep.importing.value import FileKind, Run, open_file, read_file
 from sweep.published import RESULT, STEP
 from sweep.report.requests import are_records
@@ -22,93 +24,116 @@ from sweep.report.serving import is_serving
 HEAD_BYTES = 64 << 10
 MOST_ZEROS = 0.01
 """Share of zero bytes that a log may have in it, of a tool that went wrong."""
-SUFFIXES = frozenset(".json .txt .log .out .err .request_json .output_json .iteration_log .jsonl".split())
-"""Files of a folder that are looked at; a file that is named itself may be called anything."""
+_CUT_REPORT = re.compile(
+    rb"\{\s*\"engine\"\s*:\s*\{|\{.*?\"(?:backend|endpoint_type|model_id|tokenizer_id|num_prompts|request_rate)\"\s*:",
+    re.DOTALL,
+)
+"""How the reports of trtllm-bench and of benchmark_serving begin."""
+_CUT_RECORDS = re.compile(rb"\[\s*\{\s*\"id\"\s*:\s*\d+,\s*\"num_input_tokens\"")
+_NO_REPORT = "it is JSON, but no report of trtllm-bench or benchmark_serving"
 
 
 class Unreadable(Exception):
     """A file of which nothing can be made, and why."""
 
 
-def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Path, str], int]:
-    """Return the runs, the files that cannot be read and why, and how many files of folders were passed over.
+class NotOurs(Unreadable):
+    """A file that nobody would take for a log or report: in a folder it is only named."""
+
+
+def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Path, str], dict[Path, str]]:
+    """Return the runs, the files that gave no row though they were named or should have, and others of folders; why.
 
     unpacked: an empty folder for what is taken out of the logs of pods; it must outlive the runs.
 
-    A file that is named is a row of its own, unless it only belongs to a report (per-request records, steps). Of a
-    folder each run is one row.
+    A report that is named is a row of its own, and so is a run's text. Of a folder each run is one row.
     """
-    runs: dict[tuple[Path, str], Run] = {}
+    groups: dict[tuple[Path, str], Group] = {}
     unreadable: dict[Path, str] = {}
-    passed_over = 0
+    others: dict[Path, str] = {}
+    asked: set[Path] = set()
     of_pods: list[Run] = []
     for path in paths:
         named = not path.is_dir()
         for file in [path] if named else sorted(p for p in path.rglob("*") if p.is_file()):
-            if not named and (plain_name(file).suffix not in SUFFIXES or file.name.startswith(".")):
-                passed_over += 1
+            asked |= {file} if named else set()
+            if not named and not _is_looked_at(file):
+                others[file] = "its name is not that of a log or report"
                 continue
+            key = _run_of(file)
+            group = groups.setdefault(key, Group(*key))
             try:
                 kind = kind_of(file)
+                if kind is FileKind.POD_LOG:
+                    found, damaged = podlogs.unpack(file, unpacked / f"{len(of_pods)}")
+                    if damaged:
+                        unreadable[file] = "; ".join(damaged)
+                    of_pods += found
+                    if found or damaged:
+                        continue
+                _add(group, file, kind, named=named)
             except Unreadable as error:
-                unreadable[file] = str(error)
-                continue
-            except (OSError, EOFError, zlib.error) as error:  # behind its beginning it cannot be read or unpacked
+                (others if isinstance(error, NotOurs) else unreadable)[file] = str(error)
+            except (OSError, EOFError, zlib.error) as error:
                 unreadable[file] = _why(error)
-                continue
-            if kind is FileKind.POD_LOG:
-                told, damaged = podlogs.unpack(file, unpacked / f"{len(of_pods)}")
-                if damaged:
-                    unreadable[file] = "; ".join(damaged)
-                if told or damaged:
-                    of_pods += told
-                    continue
-                kind = FileKind.LOG  # its pod ended before it told of a point
-            run = runs.setdefault(_run_of(file), Run())
-            is_row = kind in (FileKind.REPORT, FileKind.LOG) and (named or not run.named)
-            if file in run.named or (not named and kind in run.files):
-                continue
-            run.files.setdefault(kind, file)
-            if is_row:
-                run.named.append(file)
-    for run in runs.values():
-        if not run.named and FileKind.REQUESTS in run.files:
-            run.named.append(run.files[FileKind.REQUESTS])  # every metric follows from them
-    alone = [file for run in runs.values() if not run.named for file in run.files.values()]
-    unreadable |= dict.fromkeys(alone, "it belongs to a report, which is not here")
-    return [*(run for run in runs.values() if run.named), *of_pods], unreadable, passed_over
+    runs, of_none = runs_of(groups.values())
+    others |= of_none
+    unreadable |= {file: why for file, why in others.items() if file in asked}
+    return [*runs, *of_pods], unreadable, {file: why for file, why in others.items() if file not in asked}
+
+
+def _add(group: Group, file: Path, kind: FileKind, *, named: bool) -> None:
+    """Put a file into its group, once; a file of a folder whose kind is there already is the same run's again."""
+    if kind in (FileKind.LOG, FileKind.POD_LOG):  # of a pod that ended before it told of a point
+        if file not in group.texts:
+            group.texts[file] = Text.of(file, named=named)
+        group.texts[file].named |= named
+        return
+    first = group.files.setdefault(kind, file)
+    if first != file:
+        raise NotOurs(f"it is the same run's as {first.name}")
+    if named and kind is FileKind.REPORT and file not in group.named:
+        group.named.append(file)
+
+
+def _is_looked_at(path: Path) -> bool:
+    name = plain_name(path)
+    return not name.name.startswith(".") and (name.suffix in SUFFIXES or ends_as_stream(name.name))
 
 
 def kind_of(path: Path) -> FileKind:
     """Return what a file holds.
 
     Raises:
-        Unreadable: it cannot be opened or unpacked, or is neither a text nor one of the JSON files of a benchmark.
+        Unreadable: it is neither a text nor one of the JSON files of a benchmark.
+        OSError, EOFError: it cannot be opened or unpacked.
     """
     if path.name == "env.json":
         return FileKind.ENVIRONMENT
-    try:
-        with open_file(path) as file:
-            head = file.read(HEAD_BYTES)
-    except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(_why(error)) from None
+    with open_file(path) as file:
+        head = file.read(HEAD_BYTES)
     if head.count(b"\0") > len(head) * MOST_ZEROS:
         raise Unreadable("it is no text")
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start[:1] == b"{":
-        first = start.splitlines()[0]
+    if start[:1] in (b"{", b"["):
+        first, _, rest = start.partition(b"\n")
         if re.match(rb"\{\s*['\"]", first) and _is_step(first):
             return FileKind.ITERATIONS
-        return _kind_of_json(path, cut_is=FileKind.REPORT)
+        if rest.lstrip()[:1] == first[:1] and _is_json(first):
+            raise NotOurs("it is JSON, one text a line, and no file of a benchmark's")
+    if re.match(rb"\{\s*['\"}]", start):
+        return _kind_of_json(path, FileKind.REPORT if _CUT_REPORT.match(start) else None)
     if re.match(rb"\[\s*\{", start):
-        return _kind_of_json(path, cut_is=FileKind.REQUESTS)
+        return _kind_of_json(path, FileKind.REQUESTS if _CUT_RECORDS.match(start) else None)
     return FileKind.POD_LOG if STEP.encode() in head or RESULT.encode() in head else FileKind.LOG
 
 
-def _kind_of_json(path: Path, cut_is: FileKind) -> FileKind:
+def _kind_of_json(path: Path, cut_is: FileKind | None) -> FileKind:
     try:
         said = json.loads(read_file(path))
     except (ValueError, RecursionError):
+        if cut_is is None:
+            raise Unreadable(_NO_REPORT) from None
         return cut_is  # a run that was killed while it wrote
     if are_records(said):
         return FileKind.REQUESTS
@@ -117,23 +142,26 @@ def _kind_of_json(path: Path, cut_is: FileKind) -> FileKind:
             return FileKind.REPORT
         if said and all(key.isdigit() and isinstance(value, str) for key, value in said.items()):
             return FileKind.OUTPUTS
-    raise Unreadable("it is JSON, but no report of trtllm-bench or benchmark_serving")
+    raise Unreadable(_NO_REPORT)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_step(line: bytes) -> bool:
     return b"iterLatencyMS" in line or (b"kvCacheStats" in line and b"iter" in line)
 
 
-def plain_name(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix == ".gz" else path
-
-
 def _run_of(path: Path) -> tuple[Path, str]:
     """Return what files of one run have in common; in a folder with a report.json that is the folder."""
     if (path.parent / "report.json").is_file() or (path.parent / "env.json").is_file():
         return path.parent, ""
-    name = plain_name(path)
-    return path.parent, name.stem if name.suffix in SUFFIXES else name.name
+    return path.parent, stem_of(path)
 
 
 def _why(error: Exception) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -87,7 +87,7 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
     """
     report = text_of(run.files, FileKind.REPORT)
     requests = text_of(run.files, FileKind.REQUESTS)
-    evidence = read_evidence(run.files, report=report, requests=requests)
+    evidence = read_evidence(run.files, run.beside, report=report, requests=requests)
     environment, asked_before = read_environment(run.files.get(FileKind.ENVIRONMENT))
     end = _end_of(run.files.get(FileKind.ENVIRONMENT))
     for named in run.named:
@@ -96,7 +96,7 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
         outcome = conclude(
             settings,
             evidence,
-            log=lines_of(run.files.get(FileKind.LOG)),
+            log=lines_of(*run.beside, run.files.get(FileKind.LOG)),
             environment=environment,
             started_at=None if end is None else end.started_at,
             exit_code=None if end is None else end.exit_code,
@@ -123,13 +123,16 @@ def path_text(path: Path) -> str:
     return str(path).encode(errors="backslashreplace").decode()
 
 
-def read_evidence(files: Mapping[FileKind, Path], *, report: str | None, requests: str | None) -> Evidence:
-    """Weigh the files of one run."""
+def read_evidence(
+    files: Mapping[FileKind, Path], beside: Sequence[Path] = (), *, report: str | None, requests: str | None
+) -> Evidence:
+    """Weigh the files of one run; `beside` are its texts besides its log."""
     log, steps = files.get(FileKind.LOG), files.get(FileKind.ITERATIONS)
     with contextlib.ExitStack() as opened:
         return weigh(
             report=report,
             log=None if log is None else opened.enter_context(open_file(log)),
+            beside=[opened.enter_context(open_file(path)) for path in beside],
             requests=requests,
             iterations=None if steps is None else opened.enter_context(open_file(steps)),
         )
@@ -169,8 +172,10 @@ def text_of(files: Mapping[FileKind, Path], kind: FileKind) -> str | None:
     return None if path is None else read_file(path).decode("utf-8", "replace")
 
 
-def lines_of(path: Path | None) -> Iterator[str]:
-    """Yield the lines of a log, none where there is none."""
-    if path is not None:
+def lines_of(*paths: Path | None) -> Iterator[str]:
+    """Yield the lines of texts, none where there is none."""
+    for path in paths:
+        if path is None:
+            continue
         with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
             yield from file

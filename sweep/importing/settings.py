@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from sweep.errors import UsageError, nearest
-from sweep.importing.files import plain_name
+from sweep.importing.names import plain_name
 from sweep.point import GPUS, SETTINGS, Bench, KvCacheDtype, SchedulerPolicy
 from sweep.report import Report, Tool
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sweep.errors import NONSENSE
+from sweep.importing.known import Known
 from sweep.importing.runs import Imported, lines_of, read_environment, read_evidence, text_of
 from sweep.importing.settings import settings_of
 from sweep.importing.value import FileKind
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[str, Any]], int]:
     """Append the rows to a table, with their evidence; return them and how many were in it already.
 
-    A run is the same as one before if it took as long, to the printed digits, for as many requests; a failed one if it
-    comes from the same file, with the same message and beginning. The same settings again are the next repeat of the
-    point.
+    A run is the same as one before if it took as long for as many requests and no setting or figure that both state
+    differs, to the printed digits; a failed one if it comes from the same file, with the same message and beginning.
+    The same settings again are the next repeat of the point.
     """
     with results.lock():
         sweep_id = results.open_or_create()
-        known = _Known(results)
+        known = Known(results)
         rows: list[dict[str, Any]] = []
         for item in imported:
             row = item.row(sweep_id=sweep_id)
@@ -49,50 +49,6 @@ def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[st
 
 def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
-
-
-class _Known:
-    """The runs that a table holds."""
-
-    COLUMNS = (
-        *("point_id", "source", "repeat", "status", "bench_s", "effective_num_requests"),
-        *("imported_from", "failure_message", "started_at"),
-    )
-
-    def __init__(self, results: Results) -> None:
-        self._durations: set[tuple[int, int]] = set()
-        self._failures: set[tuple[str, str, datetime | None]] = set()
-        self._repeats: dict[tuple[str, str], int] = {}
-        for row in results.rows(self.COLUMNS):
-            self._add(row)
-
-    def _add(self, row: Mapping[str, Any]) -> None:
-        point = (row["point_id"], row["source"])
-        self._repeats[point] = max(self._repeats.get(point, 0), row["repeat"])
-        if row["bench_s"] is not None:
-            self._durations.add((row["effective_num_requests"], _microseconds(row["bench_s"])))
-        elif row["imported_from"] is not None:
-            self._failures.add(_failure(row))
-
-    def has(self, row: Mapping[str, Any]) -> bool:
-        if row["bench_s"] is None:
-            return _failure(row) in self._failures
-        duration = _microseconds(row["bench_s"])  # printed to 0.1 microseconds, so neighbours are the same
-        return any((row["effective_num_requests"], duration + off) in self._durations for off in (-1, 0, 1))
-
-    def next_repeat(self, row: Mapping[str, Any]) -> int:
-        """Return the number of this repeat and remember the run."""
-        repeat = self._repeats.get((row["point_id"], row["source"]), 0) + 1
-        self._add({**row, "repeat": repeat})
-        return repeat
-
-
-def _microseconds(seconds: float) -> int:
-    return round(min(seconds, 1e15) * 1e6)  # what is more overflows, and is damage
-
-
-def _failure(row: Mapping[str, Any]) -> tuple[str, str, datetime | None]:
-    return row["imported_from"], row["failure_message"], row["started_at"]
 
 
 def reparse(results: Results, models: Mapping[str, Model]) -> tuple[list[tuple[str, str]], int]:

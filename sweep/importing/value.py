@@ -25,9 +25,13 @@ class FileKind(Enum):
 
 @dataclass(slots=True)
 class Run:
-    """The files of one run; `named` are those that each become a row."""
+    """The files of one run; `named` are those that each become a row.
+
+    beside: texts of the run without a report, read before its LOG: what went to the other stream, a server's log.
+    """
 
     files: dict[FileKind, Path] = field(default_factory=dict)
+    beside: list[Path] = field(default_factory=list)
     named: list[Path] = field(default_factory=list)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, BinaryIO
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from sweep.errors import ReportError
 from sweep.report.agreement import Precision, disagreements
 from sweep.report.iterations import Iterations, StepReader
-from sweep.report.log import Log, read_log
+from sweep.report.log import Log, read_log, together
 from sweep.report.requests import parse_requests
 from sweep.report.serving import is_serving, parse_serving
 from sweep.report.trtllm_json import decode, parse_json
@@ -56,6 +56,7 @@ def weigh(
     *,
     report: str | bytes | Mapping[str, Any] | None = None,
     log: BinaryIO | None = None,
+    beside: Sequence[BinaryIO] = (),
     requests: str | bytes | None = None,
     iterations: BinaryIO | None = None,
 ) -> Evidence:
@@ -63,11 +64,12 @@ def weigh(
 
     Args:
         report: the JSON of --report_json, or of benchmark_serving.
-        log: what the bench printed.
+        log: what the bench printed, to stdout if its streams are apart.
+        beside: what else was printed, by it or by its server.
         requests: the JSON of --request_json.
         iterations: the lines of --iteration_log.
     """
-    read = None if log is None else read_log(log)
+    read = None if log is None else together([*map(read_log, beside), read_log(log)])
     accounts: dict[str, Report] = {}  # the most exact one first
     problems: list[str] = []
     if report is not None:
