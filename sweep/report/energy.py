@@ -62,3 +62,11 @@ def _number(value: float | str) -> float | None:
     except (ValueError, OverflowError):  # of JSON an integer may have any number of digits
         return None
     return number if 0 <= number < float("inf") else None
+
+
+_UNIT = re.compile(r"(energy\w*_(j|joules?)|power_(w|watts?)|per_(watt|joule)(_tps_w)?|tps_w)$")
+
+
+def is_energy(name: str) -> bool:
+    """Tell the printed label of an energy figure, whose value both tools print with four decimals."""
+    return _UNIT.search(re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")) is not None

@@ -15,7 +15,7 @@ from sweep.report.log import Log, read_log, together
 from sweep.report.requests import parse_requests
 from sweep.report.serving import is_serving, parse_serving
 from sweep.report.trtllm_json import decode, parse_json
-from sweep.report.value import Report
+from sweep.report.value import Report, object_of
 
 MOST_TOLD = 5
 """Of many disagreements so many are told."""
@@ -115,7 +115,7 @@ def read_steps(stream: BinaryIO) -> Iterations | None:
 
 def _parse_records(said: str | bytes) -> Report:
     try:
-        records = json.loads(said)
+        records = json.loads(said, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"the per-request records are no JSON, or were cut off: {error}") from None
     return parse_requests(records)

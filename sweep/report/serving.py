@@ -14,27 +14,32 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sweep.errors import ReportError
 from sweep.point import UNLIMITED
-from sweep.report.energy import energy_fields
+from sweep.report.energy import energy_fields, is_energy
 from sweep.report.text import NUMBER
 from sweep.report.value import MOST_COUNT, Distribution, Report, Tool, utf8
 
 _FIGURES = {"ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms", "e2el": "e2el_ms"}
 _STATS = {"mean": "mean", "median": "p50", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
 _ACCEPTANCE_STATS = _STATS | {"min": "min", "max": "max"}
-_KEY = re.compile(r"(mean|median|std|p[\d.]+)_(ttft|tpot|itl|e2el)_ms")
+_KEY = re.compile(r"(mean|median|std|p[0-9.]+)_(ttft|tpot|itl|e2el)_ms")
 _DETAILS = frozenset({"input_lens", "output_lens", "ttfts", "itls", "generated_texts", "errors"})
 """Of --save-detailed: one entry per request."""
 
 _HEADER = re.compile(r"=+ Serving Benchmark Result =+")
 _END = re.compile(r"={20,}")
-_LINE = re.compile(r"([A-Za-z][^:]*?)\s*:\s+(\S+)")
-_STAT_LINE = re.compile(r"(Mean|Median|P[\d.]+) (TTFT|TPOT|ITL|E2EL) \(ms\)")
+_LINE = re.compile(r"([A-Za-z][^:]*?)\s*:\s+(\S+)(\s.*)?")  # people annotate what they quote
+_FORM = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]{2}")
+_ENERGY = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]{4}")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,18}")
+"""The only forms that known lines have numbers in, so that one that was cut or changed is seen."""
+_STAT_LINE = re.compile(r"(Mean|Median|Std Dev|P[0-9.]+) (TTFT|TPOT|ITL|E2EL) \(ms\)")
 _ACCEPTANCE = "avg_decoded_tokens_per_iter"
-_ACCEPTANCE_LINE = re.compile(r"(?:(Mean|Median|Min|Max|P[\d.]+) )?Avg Decoded Tokens per Iter", re.IGNORECASE)
+_ACCEPTANCE_LINE = re.compile(r"(?:(Mean|Median|Min|Max|P[0-9.]+) )?Avg Decoded Tokens per Iter", re.IGNORECASE)
 _LABELS = {
     "total requests": "num_prompts",
     "successful requests": "completed",
@@ -50,7 +55,11 @@ _LABELS = {
     "total token throughput (tok/s)": "total_token_throughput",
     "user throughput (tok/s)": "user_throughput",
 }
-_COUNTS = frozenset({"num_prompts", "completed", "failed", "total_input_tokens", "total_output_tokens"})
+_COUNTS = frozenset(
+    {"num_prompts", "completed", "failed", "total_input_tokens", "total_output_tokens", "max_concurrency"}
+)
+_BEFORE = frozenset({"max_concurrency", "failed"})
+"""What may stand before the report; what stands in it counts more."""
 
 
 def is_serving(said: Mapping[str, Any]) -> bool:
@@ -58,11 +67,13 @@ def is_serving(said: Mapping[str, Any]) -> bool:
     return {"duration", "completed", "request_throughput", "output_throughput"} <= said.keys()
 
 
-def parse_serving(said: Mapping[str, Any]) -> Report:
+def parse_serving(said: Mapping[str, Any], more: Mapping[str, float] = MappingProxyType({})) -> Report:
     """Return the report of benchmark_serving's JSON, decoded.
 
+    more: figures that are known by a printed label only; they go to `extra`.
+
     Raises:
-        ReportError: a key is missing, or no number of its kind.
+        ReportError: a key is missing, no number of its kind, or contradicts another one.
     """
     completed, failed = _count(said, "completed"), _count_or_none(said, "failed")
     asked = _count_or_none(said, "num_prompts")
@@ -70,6 +81,8 @@ def parse_serving(said: Mapping[str, Any]) -> Report:
         asked = completed + (failed or 0)
     elif failed is None:
         failed = max(0, asked - completed)
+    elif completed + failed != asked:
+        raise ReportError(f"the report is damaged: of {asked} requests {completed} succeeded and {failed} failed")
     concurrency = said.get("max_concurrency")
     if "max_concurrency" in said and concurrency in (None, "None"):
         concurrency = UNLIMITED
@@ -81,10 +94,13 @@ def parse_serving(said: Mapping[str, Any]) -> Report:
         if found := _KEY.fullmatch(key):
             stat, figure = found.groups()
             if stat in _STATS:
-                stats[_FIGURES[figure]][_STATS[stat]] = _number(said, key)
+                number = _number(said, key)
+                if not math.isclose(stats[_FIGURES[figure]].setdefault(_STATS[stat], number), number, rel_tol=1e-9):
+                    raise ReportError(f"the report is damaged: {key} is {number:g}, and another number elsewhere")
                 continue
         if key not in _TAKEN and key not in _DETAILS:
             extra |= _flat(utf8(key), value)
+    extra |= more
     return Report(
         tool=Tool.BENCHMARK_SERVING,
         model=_text(said.get("model_id")),
@@ -148,10 +164,18 @@ _TAKEN = frozenset(
 
 
 class ServingText:
-    """Reads lines until a report is complete; also those before it, where the concurrency stands."""
+    """Reads lines until a report is complete; also those before it, where the concurrency stands.
+
+    Lines that are not known have a namespace of their own: they may be of anything that writes into the same log. One
+    that comes twice with two values is not kept; of a known line that is damage.
+    """
 
     def __init__(self) -> None:
+        self._before: dict[str, Any] = {}
         self._said: dict[str, Any] = {}
+        self._more: dict[str, float] = {}
+        self._unsure: set[str] = set()
+        self._rest = ""
         self._open = False
         self._damage: str | None = None
 
@@ -165,33 +189,81 @@ class ServingText:
         Raises:
             ReportError: the line is the end of a report that is damaged or lacks a line.
         """
-        line = line.strip()
+        whole, line = line, line.strip()
         if _HEADER.fullmatch(line):
-            self._said = {key: self._said[key] for key in ("max_concurrency", "failed") if key in self._said}
+            self._said, self._more, self._unsure, self._rest = {}, {}, set(), ""
             self._open, self._damage = True, None
         elif self._open and _END.fullmatch(line):
-            said, damage = self._said, self._damage
-            self._said, self._open = {}, False
+            said, damage = {**self._before, **self._said}, self._damage
+            if any(value is _NO_NUMBER for value in said.values()):
+                damage = "not a number before the report"
+            more = {label: number for label, number in self._more.items() if label not in self._unsure}
+            self._before, self._open = {}, False
             if damage is not None:
                 raise ReportError(f"the printed report is damaged: {damage}")
-            return parse_serving(said)
-        elif found := _LINE.fullmatch(line):
-            self._take(found[1], found[2], line)
+            if missing := [key for key in _needed(said) if key not in said]:
+                raise ReportError(f"the printed report is not complete: {', '.join(missing)} is missing")
+            return parse_serving(said, more)
+        else:
+            found = _LINE.fullmatch(line)
+            exactly = found is not None and self._take(found[1], found[2], line, alone=found[3] is None)
+            if self._open and self._rest and not exactly:
+                joined = _LINE.fullmatch((self._rest + whole).strip())
+                if joined is not None and (_key_of(joined[1]) or is_energy(joined[1])):
+                    self._damage = f"a line in two pieces: {joined[0][:80]!r}"
+            energy = found is not None and is_energy(found[1])
+            self._rest = "" if exactly or energy else whole
         return None
 
-    def _take(self, label: str, value: str, line: str) -> None:
-        key = _LABELS.get(label.lower())
-        if key is None and (stat := _STAT_LINE.fullmatch(label)):
-            key = f"{stat[1].lower()}_{stat[2].lower()}_ms"
-        elif key is None and (accepted := _ACCEPTANCE_LINE.fullmatch(label)):
-            key = f"{accepted[1].lower()}_{_ACCEPTANCE}" if accepted[1] else _ACCEPTANCE
-        if key in ("max_concurrency", "failed") or self._open:
-            if value == "None":
-                self._said[key or label] = None
-            elif NUMBER.fullmatch(value):
-                self._said[key or label] = int(value) if value.isdigit() and len(value) < 20 else float(value)
-            elif key is not None and self._open:
-                self._damage = f"not what is printed there: {line[:80]!r}"
+    def _take(self, label: str, value: str, line: str, *, alone: bool) -> bool:
+        """Keep what a line states; return whether its label is exactly one that reports have."""
+        key = _key_of(label)
+        if key is not None:
+            self._know(key, _printed(key, value), line)
+        elif self._open and is_energy(label):
+            number = float(value) if _ENERGY.fullmatch(value) else None
+            if number is None or self._more.setdefault(label, number) != number:
+                self._damage = f"not what is printed there, or two values for one line: {line[:80]!r}"
+        elif self._open and alone and NUMBER.fullmatch(value) and float(value) < math.inf:
+            self._unsure |= {label} if self._more.setdefault(label, float(value)) != float(value) else set()
+        return key is not None
+
+    def _know(self, key: str, printed: Any, line: str) -> None:
+        if self._open and printed is _NO_NUMBER:
+            self._damage = f"not what is printed there: {line[:80]!r}"
+        elif self._open and self._said.setdefault(key, printed) != printed:
+            self._damage = f"two values for one line: {line[:80]!r}"
+        elif not self._open and key in _BEFORE:
+            self._before[key] = printed
+
+
+def _key_of(label: str) -> str | None:
+    """Return the key of the JSON that a printed label stands for."""
+    if stat := _STAT_LINE.fullmatch(label):
+        return f"{stat[1].lower().removesuffix(' dev')}_{stat[2].lower()}_ms"
+    if accepted := _ACCEPTANCE_LINE.fullmatch(label):
+        return f"{accepted[1].lower()}_{_ACCEPTANCE}" if accepted[1] else _ACCEPTANCE
+    return _LABELS.get(label.lower())
+
+
+def _needed(said: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what every version prints: the tokens, and of each figure its mean and its median."""
+    yield from ("total_input_tokens", "total_output_tokens")
+    for figure in _FIGURES:
+        if any(key.endswith(f"_{figure}_ms") for key in said):
+            yield from (f"mean_{figure}_ms", f"median_{figure}_ms")
+
+
+_NO_NUMBER = object()
+
+
+def _printed(key: str, value: str) -> Any:
+    """Return the number of a known line, None where it prints none, _NO_NUMBER where it has another form."""
+    if value == "None":
+        return None
+    if not (_WHOLE if key in _COUNTS else _FORM).fullmatch(value):
+        return _NO_NUMBER
+    return int(value) if key in _COUNTS else float(value)
 
 
 def _text(value: Any) -> str | None:

@@ -23,17 +23,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.errors import ReportError
-from sweep.report.energy import energy_fields
+from sweep.report.energy import energy_fields, is_energy
 from sweep.report.value import MOST_COUNT, Distribution, Report
 
-NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""Any number, of lines that are not known."""
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")
+_FOUR = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]{4}")
+_TWO = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]{2}")
+_ROW = re.compile(rf"{_FOUR.pattern}|[1-9]\.[0-9]{{2}}e\+[0-9]{{2}}")
+"""The only forms that trtllm-bench prints numbers in, so that one that was cut or changed is seen. (`_ROW`: DATASET)"""
 
 _BANNER = re.compile(r"={20,}")
 _TITLE = re.compile(r"= (\S.*)")
 _LINE = re.compile(r"([A-Za-z][^:]*?)\s*:\s+(\S.*)")
 _STAT = re.compile(r"\[(TPOT|TTFT|GTPS|Latency|DT|ADT|DAR|AL|AR)\] (\w+)\s*:\s*(.*)")
 _DATASET_ROW = re.compile(r"(MIN|MAX|AVG|P\d\d):\s*(.*)")
-_MACHINE = re.compile(r"(.+), memory ([\d.]+) GB, ([\d.]+ GHz|N/A)")  # from the right: a name may hold a comma
+_MACHINE = re.compile(r"(.+), memory (\S+) GB, (?:(\S+) GHz|N/A)")  # from the right: a name may hold a comma
 _MODE = re.compile(r"DECODING STATISTICS \((.*)\)")
 
 _STATS = {"MINIMUM": "min", "MAXIMUM": "max", "AVERAGE": "mean", "MIN": "min", "MAX": "max", "AVG": "mean"} | {
@@ -50,6 +56,7 @@ _BLOCKS = {
     "AL": "acceptance_length",
     "AR": "",  # (OSL - 1) / (iterations + 1) of 0.20 and before: extra
 }
+_TWO_DECIMALS = frozenset({"DT", "ADT", "DAR", "AL", "AR"})
 
 
 def _text(said: str) -> str | None:
@@ -59,13 +66,13 @@ def _text(said: str) -> str | None:
 def _count(said: str) -> int | None:
     if said == "None":
         return None
-    if not said.isascii() or not said.isdigit() or len(said) > 16 or int(said) > MOST_COUNT:
+    if not _WHOLE.fullmatch(said) or int(said) > MOST_COUNT:
         raise ValueError
     return int(said)
 
 
-def _number(said: str) -> float:
-    if not NUMBER.fullmatch(said) or (number := float(said)) == float("inf"):
+def _number(said: str, form: re.Pattern[str] = _FOUR) -> float:
+    if not form.fullmatch(said) or (number := float(said)) == float("inf"):
         raise ValueError
     return number
 
@@ -75,7 +82,11 @@ def _seconds(said: str) -> float:
 
 
 def _fraction(said: str) -> float | None:
-    return None if said == "None" else _number(said.removesuffix("%")) / 100
+    if said == "None":
+        return None
+    if not said.endswith("%"):
+        raise ValueError
+    return _number(said[:-1], _TWO) / 100
 
 
 _FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
@@ -116,7 +127,9 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "Dataset Path": ("dataset_path", _text),
     "Number of Sequences": ("dataset_requests", _count),
 }
-"""Label: field of Report, how its value is read. `Per User Output Speed [1/TPOT]` of 0.19 is not the mean of 1/TPOT."""
+"""Label: field of Report, how its value is read."""
+_SPEED_OF_0_19 = "Per User Output Speed [1/TPOT] (tokens/sec/user)"
+"""It is not the mean of 1/TPOT, but 1000 / mean TPOT: kept in `extra`."""
 
 _OLD_FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {  # 0.17 and before
     **_FIELDS,
@@ -131,8 +144,14 @@ _NEEDED = _ALWAYS | {
     *("tp", "pp", "concurrency_mean", "total_tput_tps", "e2el_ms.mean", "tps_per_user_e2e", "output_tput_per_gpu"),
     *("dataset_requests", "isl", "osl", "seq_len", "e2el_ms"),
 }
+_WORLD = frozenset(
+    {"tp", "pp", "max_batch_size", "max_num_tokens", "scheduler_policy", "kv_cache_free_gpu_mem_fraction"}
+)
+"""What WORLD + RUNTIME INFORMATION states in every version; the last of it may be None."""
 _STREAMING = frozenset({"ttft_ms.mean", "tpot_ms.mean", "ttft_ms", "tpot_ms"})
 
+_LAST_DIGIT = 1.1e-4
+"""So much may differ between two lines that print one figure, should each be computed for itself."""
 _MODERN = frozenset({"REQUEST DETAILS", "MACHINE DETAILS", "EP Size"})
 """Sections and a label that only reports from 0.18 on have."""
 
@@ -146,8 +165,11 @@ class _Draft:
     fields: dict[str, Any] = field(default_factory=dict)
     stats: dict[str, dict[str, float]] = field(default_factory=dict)
     extra: dict[str, float | str] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    rest: str = ""
     damage: str | None = None
     modern: bool = False
+    world: bool = False
     results: bool = False
     banner: bool = False
 
@@ -159,6 +181,18 @@ class _Draft:
     def stat(self, name: str, stat: str, value: float, line: str) -> None:
         if self.stats.setdefault(name, {}).setdefault(stat, value) != value:
             self.damage = f"two values for one line: {line}"
+
+    def more(self, name: str, value: float | str, line: str, *, known: bool) -> None:
+        """Keep a line that no field stands for.
+
+        One that is not known may be another log line; if it comes twice with two values neither is kept.
+        """
+        if self.extra.setdefault(name, value) == value:
+            return
+        if known:
+            self.damage = f"two values for one line: {line}"
+        else:
+            self.unsure.add(name)
 
 
 class TrtllmText:
@@ -177,7 +211,7 @@ class TrtllmText:
         Raises:
             ReportError: the line is the end of a report that is damaged; the message names the line.
         """
-        line = line.strip()
+        whole, line = line, line.strip()
         draft = self._draft
         title = _TITLE.fullmatch(line)
         if title is not None:
@@ -194,9 +228,13 @@ class TrtllmText:
             return self._finish(draft)
         draft.banner = draft.banner and not line
         try:
-            _take(draft, line)
+            exactly = _take(draft, line)
         except ValueError:
-            draft.damage = f"not what is printed there: {line[:80]!r}"
+            draft.damage, exactly = f"not what is printed there: {line[:80]!r}", False
+        if draft.rest and not exactly and _is_known(draft, (draft.rest + whole).strip()):
+            draft.damage = f"a line in two pieces: {(draft.rest + whole)[:80]!r}"
+        found = _LINE.fullmatch(line)
+        draft.rest = "" if exactly or (found is not None and is_energy(found[1])) else whole
         return None
 
     def _title(self, title: str) -> None:
@@ -207,8 +245,9 @@ class TrtllmText:
             draft = self._draft
             draft.section, draft.banner = name, False
             draft.modern = draft.modern or name in _MODERN
+            draft.world = draft.world or name.startswith("WORLD")
             if mode := _MODE.fullmatch(title):
-                draft.fields["decoding_mode"] = mode[1]
+                draft.set("decoding_mode", mode[1], f"= {title}")
             elif name == "PERFORMANCE OVERVIEW":
                 draft.results = True
             elif name == "DATASET DETAILS" and not draft.results:
@@ -221,8 +260,17 @@ class TrtllmText:
         return _build(draft)
 
 
-def _take(draft: _Draft, line: str) -> None:
-    """Read one line of a report into the draft; what is none is passed over.
+def _is_known(draft: _Draft, line: str) -> bool:
+    """Tell a line that a report has."""
+    if found := _STAT.fullmatch(line):
+        return found[2] in _STATS
+    if found := _LINE.fullmatch(line):
+        return found[1] in _OLD_FIELDS or found[1] == _SPEED_OF_0_19 or is_energy(found[1])
+    return bool(_DATASET_ROW.fullmatch(line) if draft.section == "DATASET DETAILS" else _MACHINE.fullmatch(line))
+
+
+def _take(draft: _Draft, line: str) -> bool:
+    """Read one line of a report into the draft; return whether it is exactly one that reports have.
 
     Raises:
         ValueError: a known line holds no value of its kind.
@@ -230,34 +278,43 @@ def _take(draft: _Draft, line: str) -> None:
     if found := _STAT.fullmatch(line):
         tag, stat, value = found.groups()
         if stat in _STATS:
-            number = _number(value)
+            number = _number(value, _TWO if tag in _TWO_DECIMALS else _FOUR)
             if _BLOCKS[tag]:
                 draft.stat(_BLOCKS[tag], _STATS[stat], number, line)
             else:
-                draft.extra[f"[{tag}] {stat}"] = number
-        return
+                draft.more(f"[{tag}] {stat}", number, line, known=True)
+        return stat in _STATS
     if draft.section == "DATASET DETAILS" and (found := _DATASET_ROW.fullmatch(line)):
-        numbers = [_number(value) for value in found[2].split()]
+        numbers = [_number(value, _ROW) for value in found[2].split()]
         if len(numbers) != 3:
             raise ValueError
         for name, value in zip(("isl", "osl", "seq_len"), numbers, strict=True):
             draft.stat(name, _STATS.get(found[1], found[1]), value, line)
-        return
+        return True
     if draft.section == "MACHINE DETAILS" and (found := _MACHINE.fullmatch(line)):
-        draft.fields["gpu_name"], draft.fields["gpu_memory_gib"] = found[1], _number(found[2])
-        draft.fields["memory_clock_ghz"] = None if found[3] == "N/A" else _number(found[3].removesuffix(" GHz"))
-        return
+        draft.set("gpu_name", found[1], line)
+        draft.set("gpu_memory_gib", _number(found[2], _TWO), line)
+        draft.set("memory_clock_ghz", None if found[3] is None else _number(found[3], _TWO), line)
+        return True
     if not (found := _LINE.fullmatch(line)):
-        return
+        return False
     label, value = found.groups()
     draft.modern = draft.modern or label in _MODERN
     known = (_FIELDS if draft.modern else _OLD_FIELDS).get(label)
-    if known is None:
+    if label == _SPEED_OF_0_19 or (known is None and is_energy(label)):
+        _number(value)
+        draft.more(label, value, line, known=True)
+        return label == _SPEED_OF_0_19
+    if known is not None:
+        if known[0]:
+            draft.set(known[0], known[1](value), line)
+    else:
         if NUMBER.fullmatch(value.removesuffix("%")):
             name = label if draft.modern else f"{draft.section.capitalize()}: {label}"
-            draft.extra[name.replace("P90", "P50") if "BREAKDOWN" in draft.section else name] = value
-    elif known[0]:
-        draft.set(known[0], known[1](value), line)
+            name = name.replace("P90", "P50") if "BREAKDOWN" in draft.section else name
+            draft.more(name, value, line, known=False)
+        return False
+    return True
 
 
 def _build(draft: _Draft) -> Report:
@@ -271,21 +328,26 @@ def _build(draft: _Draft) -> Report:
     needed = _ALWAYS if not draft.modern else _NEEDED | (_STREAMING if streaming else frozenset())
     if "tps_per_user_distribution" in stats:
         needed |= {"tps_per_user"}
-    if missing := sorted(name for name in needed if name not in have or fields.get(name, True) is None):
-        raise ReportError(f"the printed report is not complete: {', '.join(missing)} is missing")
+    missing = {name for name in needed if name not in have or fields.get(name, True) is None}
+    missing |= _WORLD - have if draft.world else set()
+    if missing:
+        raise ReportError(f"the printed report is not complete: {', '.join(sorted(missing))} is missing")
     for name in ("e2el_ms", "ttft_ms", "tpot_ms"):
         mean = fields.pop(f"{name}.mean", None)
         if name in stats:
+            if mean is not None and abs(mean - stats[name]["mean"]) > _LAST_DIGIT:
+                raise ReportError(f"the printed report is damaged: {name} is {mean:g} and {stats[name]['mean']:g}")
             fields[name] = Distribution(**stats[name])
         elif mean is not None:
             fields[name] = Distribution(mean=mean)  # all that 0.17 and before say
     for name, said in stats.items():
         fields.setdefault(name, Distribution(**said))
+    extra = {name: value for name, value in draft.extra.items() if name not in draft.unsure}
     gpus = (fields.get("tp") or 0) * (fields.get("pp") or 1)
     return Report(
         engine_backend=draft.backend,
         streaming=streaming,
-        extra=draft.extra,
-        **energy_fields(draft.extra, duration_s=fields["duration_s"], gpus=gpus),
+        extra=extra,
+        **energy_fields(extra, duration_s=fields["duration_s"], gpus=gpus),
         **fields,
     )

@@ -16,13 +16,14 @@ What changed its meaning between versions, or never had one:
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, final
 
 from sweep.errors import ReportError
 from sweep.report.energy import energy_fields
-from sweep.report.value import MOST_COUNT, Distribution, Report, utf8
+from sweep.report.value import MOST_COUNT, Distribution, Report, object_of, utf8
 
 _KNOWN: Mapping[str, frozenset[str]] = {
     block: frozenset(keys.split())
@@ -68,6 +69,17 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
     duration_s = performance.number("total_latency_ms") / 1e3
     if speed is not None and speeds is None:
         extra["streaming_metrics.token_output_speed_tok_s"], speed = speed, None
+    ttft = streaming and streaming.distribution("ttft_percentiles")
+    tpot = streaming and streaming.distribution("tpot_percentiles")
+    latency = performance.distribution("request_latency_percentiles_ms")
+    isl, osl, seq_len = (dataset.distribution(name) for name in ("isl_stats", "osl_stats", "seq_len_stats"))
+    performance.repeats("avg_request_latency_ms", latency.mean)
+    for key, again in (("avg_ttft_ms", ttft), ("avg_tpot_ms", tpot), ("token_output_speed_tok_s", speeds)):
+        if streaming is not None and again is not None:
+            streaming.repeats(key, again.mean)
+    for name, lengths in (("isl", isl), ("osl", osl), ("sequence_length", seq_len)):
+        dataset.repeats(f"max_{name}", lengths.max, whole=True)
+        dataset.repeats(f"avg_{name}", lengths.mean, whole=True)
     return Report(
         model=engine.text("model"),
         model_path=engine.text_or_none("model_path"),
@@ -103,9 +115,9 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         tps_per_user=speed,
         tps_per_user_e2e=performance.number("output_throughput_per_user_tok_s"),
         tps_per_user_distribution=speeds,
-        ttft_ms=streaming and streaming.distribution("ttft_percentiles"),
-        tpot_ms=streaming and streaming.distribution("tpot_percentiles"),
-        e2el_ms=performance.distribution("request_latency_percentiles_ms"),
+        ttft_ms=ttft,
+        tpot_ms=tpot,
+        e2el_ms=latency,
         decoding_mode=decoding and decoding.text_or_none("mode"),
         draft_tokens=decoding and decoding.distribution_or_none("num_draft_tokens_percentiles"),
         accepted_draft_tokens=decoding and decoding.distribution_or_none("num_accepted_draft_tokens_percentiles"),
@@ -113,9 +125,9 @@ def parse_json(said: str | bytes | Mapping[str, Any]) -> Report:
         acceptance_length=decoding and decoding.distribution_or_none("acceptance_length_percentiles"),
         dataset_path=dataset.text_or_none("dataset_path"),
         dataset_requests=dataset.count("num_requests"),
-        isl=dataset.distribution("isl_stats"),
-        osl=dataset.distribution("osl_stats"),
-        seq_len=dataset.distribution("seq_len_stats"),
+        isl=isl,
+        osl=osl,
+        seq_len=seq_len,
         extra=extra,
         **energy_fields(extra, duration_s=duration_s, gpus=world.count("tp_size") * world.count("pp_size")),
     )
@@ -146,10 +158,10 @@ def decode(text: str | bytes) -> Mapping[str, Any]:
     """Return the JSON object of a text.
 
     Raises:
-        ReportError: it is none, or was cut off.
+        ReportError: it is none, was cut off, or has a key twice with two values.
     """
     try:
-        said = json.loads(text)
+        said = json.loads(text, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ReportError(f"the report is no JSON, or was cut off: {error}") from None
     if not isinstance(said, dict):
@@ -216,6 +228,17 @@ class _Block:
     def number(self, key: str) -> float:
         said = self.number_or_none(key)
         return self._wrong(key, "a number") if said is None else said
+
+    def repeats(self, key: str, value: float | None, *, whole: bool = False) -> None:
+        """Refuse a figure that the report states again under this key, as another number.
+
+        whole: it is an integer there. Floating point may differ in its last digits.
+        """
+        again = self.number_or_none(key)
+        if again is None or value is None or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-12):
+            return
+        if not (whole and abs(again - value) < 1):
+            raise ReportError(f"the report is damaged: {self._full(key)} is {again:g}, and {value:g} elsewhere")
 
     def count_or_none(self, key: str) -> int | None:
         said = self._said.get(key)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from sweep.errors import ReportError
 
 MOST_COUNT = 2**53
 """Counts above are damage: no report has them, and not every number between them is one."""
@@ -13,6 +16,20 @@ MOST_COUNT = 2**53
 def utf8(text: str) -> str:
     r"""Return a text without half surrogates: JSON may hold them (as \ud800), files and tables may not."""
     return text.encode("utf-8", "replace").decode()
+
+
+def object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; the `object_pairs_hook` of everything that holds figures.
+
+    Raises:
+        ReportError: a key stands there twice with two values; `json` alone would keep the last one.
+    """
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        for key, value in pairs:
+            if value != read[key]:
+                raise ReportError(f"it is damaged: {utf8(key)!r} stands twice in one JSON object, with two values")
+    return read
 
 
 class Tool(StrEnum):

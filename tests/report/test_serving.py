@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,61 @@ def test_a_damaged_text_is_no_report() -> None:
     assert (
         log(TEXT.replace("Benchmark duration", "Duration")).problem == "the report is not complete: duration is missing"
     )
+
+
+def test_a_log_line_inside_overrides_nothing() -> None:
+    lines = "mean_ttft_ms: 1.0\ntotal_token_throughput: 9\np99_tpot_ms: 0.5\ncompleted: 1\nloss: 0.5\nloss: 0.25\n"
+    found = log(TEXT.replace("Median TTFT", f"{lines}Median TTFT", 1))
+    whole = log(TEXT).report
+    assert found.report == dataclasses.replace(
+        whole,
+        extra={**whole.extra, "mean_ttft_ms": 1.0, "total_token_throughput": 9.0, "p99_tpot_ms": 0.5, "completed": 1.0},
+    )
+
+
+MEAN = "Mean TTFT (ms):                          214.48    "
+DAMAGED = {
+    "cut": MEAN.replace("214.48", "214"),
+    "one decimal": MEAN.replace("214.48", "214.4"),
+    "exponent": MEAN.replace("214.48", "2.14e+02"),
+    "Arabic digits": MEAN.replace("214.48", "\u0662\u0661\u0664.\u0664\u0668"),
+    "full-width digits": MEAN.replace("214.48", "\uff12\uff11\uff14.\uff14\uff18"),
+    "twice": f"{MEAN}\nMean TTFT (ms): 215.48",
+    "two pieces": "Mean TT\nFT (ms):                          214.48",
+    "two pieces, at the value": "Mean TTFT (ms):\n                          214.48",
+    "gone": "",
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_line_is_no_report(how: str) -> None:
+    assert MEAN in TEXT
+    found = log(TEXT.replace(MEAN, DAMAGED[how]))
+    assert found.report is None
+    assert "damaged" in found.problem or "not complete" in found.problem
+
+
+@pytest.mark.parametrize(("label", "other"), [("Total generated tokens", "32768x"), ("Successful requests", "320.0")])
+def test_counts_are_whole(label: str, other: str) -> None:
+    found = log(re.sub(rf"({label}:\s+)\d+", rf"\g<1>{other}", TEXT))
+    assert found.report is None and label in found.problem
+
+
+def test_what_people_note_beside_a_line_is_no_part_of_it() -> None:
+    said = TEXT.replace("214.48    ", "214.48     <<<<<<< New line")
+    assert log(said).report == log(TEXT).report
+
+
+def test_requests_add_up() -> None:
+    with pytest.raises(ReportError, match="of 320 requests 300 succeeded and 0 failed"):
+        parse_serving(data() | {"completed": 300, "failed": 0})
+
+
+def test_one_statistic_under_two_names_is_one_number() -> None:
+    median = data()["median_ttft_ms"]
+    assert parse_serving(data() | {"p50_ttft_ms": median}).ttft_ms.p50 == median
+    with pytest.raises(ReportError, match="p50_ttft_ms"):
+        parse_serving(data() | {"p50_ttft_ms": median + 1})
 
 
 @given(st.data())

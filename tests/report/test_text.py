@@ -260,6 +260,22 @@ def test_lines_of_newer_versions_are_kept() -> None:
     assert found.output_tput_tps == WHOLE.output_tput_tps
 
 
+def test_another_log_line_is_no_figure() -> None:
+    """What is not known has names of its own, and one that comes twice with two values is not kept."""
+    lines = "loss: 0.5\nTTFT: 3.0\nttft_ms: 9.0\nloss: 0.25\n"
+    found = report(text().replace("\n-- Per-Request Time-per", f"{lines}\n-- Per-Request Time-per", 1))
+    assert found.extra == {"TTFT": "3.0", "ttft_ms": "9.0"}
+    assert found.ttft_ms == WHOLE.ttft_ms
+
+
+@pytest.mark.parametrize("value", ["17344.9", "17344", "1e30", "17344.9000\nTotal Energy (J): 1.0000"])
+def test_energy_has_its_form_too(value: str) -> None:
+    lines = f"Total Energy (J):                                 {value}\n"
+    found = log(text().replace("\n-- Per-Request Time-per", f"{lines}\n-- Per-Request Time-per", 1))
+    assert found.report is None
+    assert "damaged" in (found.problem or "")
+
+
 def test_issue_rate_and_the_speed_of_0_19_are_dropped() -> None:
     assert "Issue Rate (req/sec)" not in WHOLE.extra
     found = report(text("0.19-throughput-streaming"))
@@ -337,6 +353,26 @@ def test_any_bytes_are_a_log(said: bytes) -> None:
         ("[TTFT] P90    : 415.4548", "[TTFT] P90    : nan"),
         ("TP Size:                4", "TP Size:                4.0"),
         ("MIN:  1024.0000           512.0000          1536.0000", "MIN:  1024.0000           512.0000"),
+        # a number in another form than the one it is printed in
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : 53"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : 536.916"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : 0536.9165"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : 5.369165e+02"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : \u0665\u0663\u0666.\u0669\u0661\u0666\u0665"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : \uff15\uff13\uff16.\uff19\uff11\uff16\uff15"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P99    : 536.9165\n[TTFT] P99    : 537.9165"),
+        ("[TTFT] P99    : 536.9165", "[TTFT] P9\n9    : 536.9165"),
+        (
+            "Average time-to-first-token [TTFT] (ms):          317.1818",
+            "Average time-to-first-token [TTFT] (ms): 999.0000",
+        ),
+        ("Max Runtime Tokens:     8192", "Max Runtime To\nkens:     8192"),
+        ("Max Runtime Tokens:     8192", "Max Runtime Tokens:\n     8192"),
+        ("Max Runtime Tokens:     8192", "Max Runtime Tokens:     8192\nMax Runtime Tokens:     819"),
+        ("Max Runtime Tokens:     8192", "Max Runtime Tokens:     \u0668192"),
+        ("KV Memory Percentage:   90.00%", "KV Memory Percentage:   90.00"),
+        ("KV Memory Percentage:   90.00%", "KV Memory Percentage:   9%"),
+        ("Per User Output Speed (tps/user):                 109.9017", "Per User Output Speed (tps/user): 1"),
     ],
 )
 def test_a_damaged_line_makes_no_report(line: str, damaged: str) -> None:

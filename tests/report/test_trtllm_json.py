@@ -188,6 +188,39 @@ def test_a_wrong_value_names_its_key(path: tuple[str, ...], wrong: Any) -> None:
         parse_json(changed)
 
 
+@pytest.mark.parametrize(
+    "place",
+    ['"num_requests": 10,', '"p50": 13004.472566999999,', '"total_latency_ms": 129996.266074,', '"tp_size": 8,'],
+)
+def test_a_key_with_two_values_is_damage(place: str) -> None:
+    whole = text("1.2.0rc2-latency")
+    assert place in whole
+    key = place.partition(":")[0]
+    for twice in (f"{place} {key}: 3,", f"{key}: 3, {place}"):
+        with pytest.raises(ReportError, match="stands twice"):
+            parse_json(whole.replace(place, twice, 1))
+    assert parse_json(whole.replace(place, f"{place} {place}", 1)) == parse_json(whole)
+
+
+@pytest.mark.parametrize(
+    ("block", "key"),
+    [
+        ("performance", "avg_request_latency_ms"),
+        ("streaming_metrics", "avg_ttft_ms"),
+        ("streaming_metrics", "avg_tpot_ms"),
+        ("streaming_metrics", "token_output_speed_tok_s"),
+        ("dataset", "max_isl"),
+        ("dataset", "avg_osl"),
+        ("dataset", "max_sequence_length"),
+    ],
+)
+def test_a_figure_that_is_stated_twice_is_one_number(block: str, key: str) -> None:
+    said = data()
+    said[block][key] += 1
+    with pytest.raises(ReportError, match=f"{block}.{key} is .* elsewhere"):
+        parse_json(said)
+
+
 def test_nan_in_the_text_is_refused() -> None:
     with pytest.raises(ReportError, match="total_latency_ms"):
         parse_json(text("1.2.0rc2-latency").replace("129996.266074", "NaN"))
