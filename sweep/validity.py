@@ -20,13 +20,16 @@ from typing import Any
 from sweep.errors import ReportError
 from sweep.point import SETTINGS, UNLIMITED, Bench, KvCacheDtype, Model, Precision
 from sweep.report import Evidence, Report, Tool
+from sweep.report.consistency import contradictions
+from sweep.report.evidence import MOST_TOLD
+from sweep.report.spans import FLOATING_POINT
 
 HALF_A_TOKEN = 0.5
 """ISL and OSL are whole numbers; a mean that is off by more has requests of other lengths in it."""
 CLIENT_PAUSE = 0.05
 """Share of the time that a request slot may stand empty between two requests."""
 ROUNDING = 1e-3
-"""What printed digits and floating point may do to figures that follow from each other."""
+"""Share by which printed digits may exceed the concurrency."""
 
 QUANTIZATIONS: Mapping[str | None, Precision] = {  # tensorrt_llm.quantization.QuantAlgo
     None: Precision.BF16,
@@ -234,20 +237,23 @@ def accounts_agree(case: Case) -> Iterator[str]:
 
 
 def figures_follow_from_each_other(case: Case) -> Iterator[str]:
-    """A damaged digit shows where throughput times duration is not what was produced."""
-    report = case.report
-    of_serving = report.tool is Tool.BENCHMARK_SERVING  # which counts only what succeeded, and prints two digits
-    served = report.num_requests - (report.requests_failed or 0) * of_serving
-    tokens = None if report.osl_mean is None else served * report.osl_mean
-    printed = 0.0051 if of_serving else 0.000051  # half a unit of the last digit
-    for name, rate, amount in (
-        ("request_tput_rps", report.request_tput_rps, served),
-        ("output_tput_tps", report.output_tput_tps, tokens),
-    ):
-        if amount and report.duration_s > 0:
-            expected = amount / report.duration_s
-            if abs(rate - expected) > ROUNDING * expected + printed:
-                yield f"{name} is {rate:g}, but {amount:g} in {report.duration_s:g} s are {expected:g}"
+    """Tell what the figures of the report cannot all be; sweep/report/consistency.py has the rules."""
+    asked = case.of("osl") if case.report.tool is Tool.BENCHMARK_SERVING else None
+    told = list(contradictions(case.report, asked))
+    yield from told[:MOST_TOLD]
+    if more := len(told[MOST_TOLD:]):
+        yield f"and {more} more contradictions of its figures"
+
+
+def measurement_took_as_long_as_reported(case: Case) -> Iterator[str]:
+    """Compare `bench_s` of the environment with the report's duration.
+
+    launchers/publish.py takes it from the report's JSON, so they differ by half a printed digit at most.
+    """
+    told, duration = case.environment.get("bench_s"), case.report.duration_s
+    printed = 5.1e-3 if case.report.tool is Tool.BENCHMARK_SERVING else 5.1e-8
+    if told is not None and abs(told - duration) > printed + FLOATING_POINT * duration:
+        yield f"the environment says that measuring took {told:g} s, the report {duration:g} s"
 
 
 RULES: tuple[Callable[[Case], Iterator[str]], ...] = (
@@ -266,6 +272,7 @@ RULES: tuple[Callable[[Case], Iterator[str]], ...] = (
     hardware_was_healthy,
     accounts_agree,
     figures_follow_from_each_other,
+    measurement_took_as_long_as_reported,
 )
 
 

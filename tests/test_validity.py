@@ -73,6 +73,17 @@ def changed(**fields: Any) -> Report:
     return dataclasses.replace(REPORT, **fields)
 
 
+def alone(duration_s: float, requests: int = 300) -> dict[str, Any]:
+    """Return what follows from another duration; what else the recorded report states does not fit it."""
+    return {
+        "duration_s": duration_s,
+        "request_tput_rps": requests / duration_s,
+        "output_tput_tps": requests * 512 / duration_s,
+        **dict.fromkeys(("total_tput_tps", "output_tput_per_gpu", "tps_per_user", "tps_per_user_e2e")),
+        **dict.fromkeys(("tps_per_user_distribution", "ttft_ms", "tpot_ms")),
+    }
+
+
 def test_a_report_of_the_point_passes() -> None:
     assert judge(case()) == ()
     assert (
@@ -89,7 +100,7 @@ BROKEN: dict[str, tuple[Case, str]] = {
     "osl": (case({"osl": 511}), "osl is 512 on average, not 511"),
     "num_requests": (case({"num_requests": 320}), "num_requests is 300, not 320"),
     "too little concurrency": (
-        case(report=changed(concurrency_mean=45.0)),
+        case(report=changed(concurrency_mean=45.0, **alone(300 * 4966.805841 / 45e3))),
         "45 requests were in flight on average; concurrency 64 gives at least",
     ),
     "too much concurrency": (case({"concurrency": 32}), "more than the concurrency of 32"),
@@ -178,7 +189,14 @@ BROKEN: dict[str, tuple[Case, str]] = {
     "slowdown": (case(environment={"slowdown": "hw_thermal_slowdown"}), "a GPU was slowed down: hw_thermal_slowdown"),
     "memory errors": (case(environment={"memory_errors_uncorrected": 2}), "2 uncorrected memory errors"),
     "disagreement": (case(disagreements=("JSON and text disagree on tp: 4 and 8",)), "JSON and text disagree on tp"),
-    "a damaged throughput": (case(report=changed(output_tput_tps=6186.0)), "output_tput_tps is 6186, but"),
+    "a damaged throughput": (
+        case(report=changed(output_tput_tps=6186.0, output_tput_per_gpu=None)),
+        "output_tput_tps is 6186, but",
+    ),
+    "another time": (
+        case(environment={"bench_s": 24.9}),
+        "the environment says that measuring took 24.9 s, the report 24.9025 s",
+    ),
     "a damaged rate": (case(report=changed(request_tput_rps=21.0)), "request_tput_rps is 21, but"),
 }
 
@@ -281,8 +299,8 @@ def test_benchmark_serving_knows_nothing_of_the_engine() -> None:
     report = parse_report((REPORTS / "serving-default.json").read_bytes())
     asked = ASKED | {"bench": Bench.SERVE, "model": report.model, "osl": 1024, "num_requests": 320}
     assert judge(Case(asked=asked, report=report, model=dataclasses.replace(MODEL, id=str(report.model)))) == ()
-    assert judge(Case(asked=asked, report=dataclasses.replace(report, concurrency=32))) == (
-        "concurrency is 32, not 64",
+    assert judge(Case(asked=asked, report=dataclasses.replace(report, concurrency=96))) == (
+        "concurrency is 96, not 64",
     )
 
 
@@ -308,10 +326,9 @@ def test_whatever_a_closed_loop_does_it_reaches_what_the_formula_asks(
     report = changed(
         num_requests=n,
         concurrency_mean=sum(latencies) / total,
-        e2el_ms=Distribution(mean=mean, max=max(latencies)),
-        duration_s=total,
-        request_tput_rps=n / total,
-        output_tput_tps=n * 512 / total,
+        e2el_ms=Distribution(mean=mean * 1e3, max=max(latencies) * 1e3),
+        dataset_requests=n,
+        **alone(total, n),
     )
     assert judge(case({"concurrency": concurrency, "num_requests": n}, report=report)) == ()
 
@@ -395,3 +412,34 @@ def test_json_and_text_of_different_runs_are_invalid() -> None:
     records = json.loads((REPORTS / "1.2.0rc2-throughput-streaming-perrequest.request_json").read_text())
     evidence = weigh(report=text(), requests=json.dumps(records))
     assert any("JSON and records disagree" in reason for reason in judge(case(disagreements=evidence.disagreements)))
+
+
+# ------------------------------------------------------------------------------------------------------- the boundaries
+
+
+@pytest.mark.parametrize(("isl", "passes"), [(1024.5, True), (1023.5, True), (1024.6, False), (1023.3, False)])
+def test_a_mean_may_be_half_a_token_off(isl: float, passes: bool) -> None:
+    report = changed(isl_mean=isl, total_tput_tps=None)
+    assert (judge(case(report=report)) == ()) is passes
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(-0.001, False), (0, True), (0.001, True)])
+def test_a_report_may_be_written_when_the_attempt_begins(seconds: float, passes: bool) -> None:
+    written = {"reported_at": BEGIN + timedelta(seconds=seconds)}
+    assert (judge(case(environment=written)) == ()) is passes
+
+
+@pytest.mark.parametrize("told", ["None", "-1"])
+def test_what_the_engine_leaves_to_its_default_is_ep_1(told: str) -> None:
+    arguments = {"moe_expert_parallel_size": told}
+    assert judge(case(arguments=arguments)) == ()
+    assert "ep" not in unverified(case(arguments=arguments))
+    reasons = judge(case({"ep": 4}, report=changed(ep=4), arguments=arguments))
+    assert reasons == ("the engine was started with ep = 1, not 4",)
+    assert judge(case(arguments={"max_batch_size": told})) == ()  # its own default: nothing is said of it
+
+
+@pytest.mark.parametrize(("off", "passes"), [(0.0, True), (4e-8, True), (-4e-8, True), (2e-5, False), (-5.0, False)])
+def test_measuring_took_as_long_as_the_report_says(off: float, passes: bool) -> None:
+    environment = {"bench_s": REPORT.duration_s + off}
+    assert (judge(case(environment=environment)) == ()) is passes

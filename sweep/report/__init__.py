@@ -7,6 +7,7 @@
     iterations.py     the engine's steps, in short             arguments.py what the engine dumped of its arguments
     log.py            a log as a stream                        streams.py   its writers, each behind a label
     evidence.py       all that a run left, weighed together
+    consistency.py    what the figures of one report say of each other: rules, over the intervals of spans.py
 
 What a report does not say is None, never guessed. Where the meaning of a figure changed between versions, the reason
 for what is done stands at the top of the module that reads it.

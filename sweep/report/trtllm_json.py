@@ -234,6 +234,8 @@ class _Block:
 
         whole: it is an integer there. Floating point may differ in its last digits.
         """
+        if value is not None and self._said.get(key) == value:
+            return
         again = self.number_or_none(key)
         if again is None or value is None or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-12):
             return
