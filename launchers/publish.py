@@ -347,10 +347,18 @@ def _any_form(unit: str) -> bytes:
 
 def _report(path: Path) -> dict[str, Any] | None:
     try:
-        said = json.loads(path.read_text())
+        said = json.loads(path.read_text(), object_pairs_hook=_object)
     except (OSError, ValueError):
         return None
     return said if isinstance(said, dict) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; one with two values for one key is damaged, and the line could not show it."""
+    read = dict(pairs)
+    if any(value != read[key] for key, value in pairs):
+        raise ValueError("a key stands twice in one object")
+    return read
 
 
 def _began(folder: Path) -> datetime | None:

@@ -20,8 +20,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sweep.errors import NONSENSE, ReportError
-from sweep.report.value import utf8
-from sweep.table import Type, columns_of, is_of, shown
+from sweep.report.value import object_of, utf8
+from sweep.table import STATED_BY_POD, Type, columns_of, is_of, shown
 
 RESULT, STEP = "SWEEP_RESULT ", "SWEEP_STEP "
 BEGUN, PASSED, ANNOUNCED = "point", "passed", "published"
@@ -95,7 +95,7 @@ def read_files(environment: str, report: str | None, log_tail: str) -> Published
     """Return what the files of an attempt say: env.json, report.json and the end of log.txt.
 
     Raises:
-        ReportError: env.json is not one of publish.py. A report that is no JSON counts as none.
+        ReportError: env.json is not one of publish.py. A report that is no JSON, or states a key twice, counts as none.
     """
     try:
         columns = _decoded(environment, "it")
@@ -113,10 +113,10 @@ def _decoded(text: str, what: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ReportError: it is not JSON, or is nested too deeply.
+        ReportError: it is not JSON, states a key twice, or is nested too deeply.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{what} is no JSON: {error}") from None
     level = [value]
@@ -147,7 +147,7 @@ def _published(about: Any, report: Any, environment: Any, log_tail: Any) -> Publ
             outcome=utf8(outcome),
             exit_code=exit_code,
             report=report if isinstance(report, dict) else None,
-            environment=columns_of(environment if isinstance(environment, dict) else {}),
+            environment=columns_of(environment if isinstance(environment, dict) else {}, STATED_BY_POD),
             started_at=started_at,
             ended_at=ended_at,
             log_tail=utf8(log_tail) if isinstance(log_tail, str) else "",

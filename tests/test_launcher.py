@@ -27,7 +27,7 @@ from sweep.jobfiles import files_of
 from sweep.matrix import expand
 from sweep.point import SETTINGS, Bench, Model, MoeBackend
 from sweep.report import parse_report, weigh
-from sweep.table import ENVIRONMENT
+from sweep.table import STATED_BY_POD
 from tests.patience import HANG_S
 from tests.test_matrix import CHECKED, LLAMA, R1
 
@@ -259,7 +259,7 @@ def test_the_environment_is_columns(pod: Pod) -> None:
     assert code == 0, said
     for result in told:
         environment = result["environment"]
-        assert environment.keys() - ENVIRONMENT.keys() == {
+        assert environment.keys() - set(STATED_BY_POD) == {
             *("image", "engine_option", "dataset_by", "weights_path", "weights_commit")
         }
         assert (environment["node"], environment["gpu_name"], environment["driver_version"]) == (

@@ -237,10 +237,20 @@ def test_what_is_in_range_is_kept_as_it_is() -> None:
     said = read_result(
         line(
             "a",
-            environment={"evictions": 2**63 - 1, "load_s": 2**60, "node": "n\0ö", "zone": "\ud800", "bench_s": None},
+            environment={
+                "memory_errors_uncorrected": 2**63 - 1,
+                "load_s": 2**60,
+                "node": "n\0ö",
+                "cuda_version": "\ud800",
+                "bench_s": None,
+            },
         )
     )
-    assert said.environment == {"evictions": 2**63 - 1, "load_s": float(2**60), "node": "n\0ö"}
+    assert said.environment == {
+        "memory_errors_uncorrected": 2**63 - 1,
+        "load_s": float(2**60),
+        "node": "n\0ö",
+    }
     assert said.started_at == datetime(2026, 11, 26, 4, tzinfo=UTC)
     assert read_result(line("a", started_at="2026-11-26T13:00:00+09:00")).started_at == said.started_at
 

@@ -122,7 +122,7 @@ class Recorder:
             backend=self.backend,
             started_at=min(event.started_at, begin_of(event.ended_at)),
             ended_at=event.ended_at,
-            environment={**self._price, **event.environment},
+            environment={**event.environment, **self._price},  # a pod has no say in the price
             config_hash=self.config_hash,
             log_path=log_path,
         )

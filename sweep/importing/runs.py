@@ -20,7 +20,7 @@ from sweep.outcome import conclude
 from sweep.point import SETTINGS
 from sweep.published import Published, read_files
 from sweep.report import Evidence, weigh
-from sweep.table import Outcome, Source, columns_of, imported_row, storable
+from sweep.table import PREDICTED_BY, STATED, Outcome, Source, columns_of, imported_row, storable
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,9 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
     report = text_of(run.files, FileKind.REPORT)
     requests = text_of(run.files, FileKind.REQUESTS)
     evidence = read_evidence(run.files, run.beside, report=report, requests=requests)
-    environment, asked_before = read_environment(run.files.get(FileKind.ENVIRONMENT))
+    version = "" if evidence.report is None else evidence.report.version or ""
+    source = Source.SIMULATED if version.startswith(SIMULATED_VERSION) else Source.MEASURED
+    environment, asked_before = read_environment(run.files.get(FileKind.ENVIRONMENT), source)
     end = _end_of(run.files.get(FileKind.ENVIRONMENT))
     for named in run.named:
         asked = {**asked_before, **(pattern.settings(named) if pattern is not None else {}), **given}
@@ -102,14 +104,13 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
             exit_code=None if end is None else end.exit_code,
             state=None if end is None else end.state,
         )
-        version = "" if evidence.report is None else evidence.report.version or ""
         yield Imported(
             named=named,
             asked=asked,
             settings=settings,
             outcome=outcome,
             environment=environment | {"imported_from": path_text(named)},
-            source=Source.SIMULATED if version.startswith(SIMULATED_VERSION) else Source.MEASURED,
+            source=source,
             started_at=None if end is None else end.started_at,
             ended_at=None if end is None else end.ended_at,
             report_text=report,
@@ -138,8 +139,11 @@ def read_evidence(
         )
 
 
-def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what an env.json says: columns of the row, and the settings that were given to an import."""
+def read_environment(path: Path | None, source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what an env.json says: columns of the row, and the settings that were given to an import.
+
+    What predicted the numbers only a simulated run says.
+    """
     if path is None:
         return {}, {}
     try:
@@ -153,7 +157,7 @@ def read_environment(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]
     for name, value in given.items() if isinstance(given, dict) else ():
         with contextlib.suppress(UsageError, *NONSENSE):  # a damaged value costs only itself
             settings |= {name: SETTINGS[name].check(value)}
-    return columns_of(said), settings
+    return columns_of(said, (*STATED, *PREDICTED_BY) if source is Source.SIMULATED else STATED), settings
 
 
 def _end_of(path: Path | None) -> Published | None:

@@ -99,7 +99,7 @@ def _is_kept(file: Path) -> bool:
 def _again(row: Mapping[str, Any], files: Mapping[FileKind, Path], models: Mapping[str, Model]) -> dict[str, Any]:
     report, requests = text_of(files, FileKind.REPORT), text_of(files, FileKind.REQUESTS)
     evidence = read_evidence(files, report=report, requests=requests)
-    environment, given = read_environment(files.get(FileKind.ENVIRONMENT))
+    environment, given = read_environment(files.get(FileKind.ENVIRONMENT), Source(row["source"]))
     settings = {name: row[name] for name in SETTINGS}
     if row["imported_from"] is not None:
         stated = {} if evidence.report is None else settings_of(evidence.report)

@@ -8,7 +8,10 @@ from sweep.table.row import Outcome, imported_row, make_row, remade_row
 from sweep.table.schema import (
     COLUMNS,
     ENVIRONMENT,
+    PREDICTED_BY,
     SCHEMA_VERSION,
+    STATED,
+    STATED_BY_POD,
     Column,
     Source,
     Status,
@@ -23,7 +26,10 @@ from sweep.table.store import Record, Results, find_config
 __all__ = [
     "COLUMNS",
     "ENVIRONMENT",
+    "PREDICTED_BY",
     "SCHEMA_VERSION",
+    "STATED",
+    "STATED_BY_POD",
     "Column",
     "Outcome",
     "Record",

@@ -15,7 +15,19 @@ from sweep import __version__
 from sweep.errors import nearest
 from sweep.point import SETTINGS, identity
 from sweep.report.value import utf8
-from sweep.table.schema import ENVIRONMENT, NAMES, REQUESTS_NEEDED, SCHEMA_VERSION, STATS, Source, Status, Type, is_of
+from sweep.table.schema import (
+    COLUMNS,
+    ENVIRONMENT,
+    NAMES,
+    REQUESTS_NEEDED,
+    SCHEMA_VERSION,
+    STATS,
+    Group,
+    Source,
+    Status,
+    Type,
+    is_of,
+)
 from sweep.table.storable import shown
 
 if TYPE_CHECKING:
@@ -194,9 +206,11 @@ def remade_row(
     return row
 
 
+_PREDICTION = tuple(c.name for c in COLUMNS if c.group is Group.PREDICTION and c.name != "residual")
 _KEPT = (
     *("sweep_id", "point_id", "engine_id", "deployment_id", "repeat", "attempt", "source", "backend"),
     *("started_at", "ended_at", "gpus_used", "gpus_held", "config_hash", "log_path", "imported_from", "node"),
+    *("price_usd_per_gpu_hour", *_PREDICTION),
     *("steps", "steps_over_time", "kv_cache_util_mean", "kv_cache_util_max", "step_requests_mean", "step_requests_max"),
 )
 """What no evidence says."""
@@ -214,6 +228,8 @@ def _row_of(settings: Mapping[str, Any], outcome: Outcome, environment: Mapping[
         _add_iterations(row, outcome.iterations)
     row["sweep_version"] = __version__
     row.update(environment)
+    if outcome.report is not None and outcome.report.version is not None:
+        row["trtllm_version"] = outcome.report.version  # of the number, whatever else is installed
     row.update(
         schema_version=SCHEMA_VERSION,
         status=outcome.status.value,

@@ -96,13 +96,16 @@ FIRST_YEAR, LAST_YEAR = 1970, 2261
 sides."""
 
 
-def columns_of(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ENVIRONMENT columns of an env.json, in the columns' types.
+def columns_of(environment: Mapping[str, Any], names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the columns that an env.json states, in the columns' types.
+
+    names: the columns that it may state; STATED by default.
 
     Anything else is ignored, so that an env.json of a newer sweep can be read: other names, values of another type or
-    outside its range.
+    outside its range. None of these numbers can be negative.
     """
-    columns = {name: _typed(ENVIRONMENT[name], value) for name, value in environment.items() if name in ENVIRONMENT}
+    allowed = STATED if names is None else names
+    columns = {name: _typed(ENVIRONMENT[name], environment[name]) for name in allowed if name in environment}
     return {name: value for name, value in columns.items() if value is not None}
 
 
@@ -112,7 +115,7 @@ def _typed(kind: Type, value: Any) -> Any:
             value = datetime.fromisoformat(value)
     elif kind is Type.DOUBLE and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
-    if not is_of(kind, value):
+    if not is_of(kind, value) or (isinstance(value, (int, float)) and value < 0):
         return None
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
@@ -388,13 +391,28 @@ COLUMNS: tuple[Column, ...] = (*_identity(), *_settings(), *_effective(), *_metr
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 TYPES: Mapping[str, Type] = {column.name: column.type for column in COLUMNS}
 
+STATED_BY_POD: tuple[str, ...] = (
+    *("download_s", "load_s", "bench_s"),
+    *("energy_j", "power_w_per_gpu"),
+    *("node", "image_digest", "trtllm_version", "driver_version", "cuda_version", "gpu_name", "gpu_memory_gib"),
+    *("sm_clock_mhz", "memory_clock_mhz", "power_capped", "slowdown", "memory_errors_uncorrected", "reported_at"),
+)
+"""Columns that a pod may state of itself: those that launchers/publish.py writes."""
+STATED: tuple[str, ...] = (*STATED_BY_POD, "queued_s", "pull_s", "zone", "evictions")
+"""Columns that an env.json may state: the pod's, and what the backend saw of the pod."""
+PREDICTED_BY: tuple[str, ...] = ("predicted_as", "simulator_version", "db_version")
+"""Columns that only a simulated run states."""
+
 ENVIRONMENT: Mapping[str, Type] = {
-    column.name: column.type
-    for column in COLUMNS
-    if column.group in (Group.TIME, Group.POWER, Group.PREDICTION, Group.PROVENANCE)
-    or column.name == "price_usd_per_gpu_hour"
+    name: TYPES[name]
+    for name in (
+        *STATED,
+        "output_tokens_per_j",
+        *(column.name for column in COLUMNS if column.group is Group.PREDICTION and column.name != "residual"),
+        "price_usd_per_gpu_hour",
+    )
 }
-"""Columns that a backend may give in an event's `environment`, and their types."""
+"""Columns that a backend may give in an event's `environment`, and the price of the configuration; their types."""
 
 KEY = ("sweep_id", "point_id", "source", "repeat")
 """What one repeat of a point is recognised by; its last row is the one that counts."""
