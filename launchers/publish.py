@@ -243,7 +243,7 @@ class Redactor:
     def __init__(self, environment: Mapping[str, str]) -> None:
         names = [*SECRETS, *environment.get("SWEEP_SECRETS", "").split()]
         secrets = {secret for name in names for secret in _parts(environment.get(name, ""))}
-        self._patterns = [re.compile(b"".join(map(_any_form, _UNITS.findall(secret)))) for secret in sorted(secrets)]
+        self._patterns = [(_core(secret), _pattern(secret)) for secret in sorted(secrets)]
 
     def text(self, text: bytes) -> bytes:
         """Return a text without the secrets."""
@@ -308,7 +308,8 @@ class Redactor:
     def _spans(self, text: bytes) -> list[tuple[int, int]]:
         """Return where secrets stand, those that overlap as one."""
         spans: list[tuple[int, int]] = []
-        for begin, end in sorted(match.span() for pattern in self._patterns for match in pattern.finditer(text)):
+        patterns = (pattern for core, pattern in self._patterns if core in text)  # a search for the core takes no time
+        for begin, end in sorted(match.span() for pattern in patterns for match in pattern.finditer(text)):
             if spans and begin < spans[-1][1]:
                 spans[-1] = spans[-1][0], max(end, spans[-1][1])
             else:
@@ -319,6 +320,7 @@ class Redactor:
 _OURS = re.compile(rb"SWEEP_(RESULT|STEP) ")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 """A string of valid JSON."""
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
 _UNITS = re.compile(r"\s+|\\+|.", re.DOTALL)
 """What other forms of a text write otherwise: runs of white space or of backslashes, and single characters."""
 
@@ -330,13 +332,22 @@ def _parts(value: str) -> set[str]:
     return {part for part in (whole, *lines) if len(part) >= LEAST_SECRET}
 
 
+def _core(secret: str) -> bytes:
+    """Return the longest part of a secret that every form writes as it is."""
+    return max(_PLAIN.findall(secret), key=len, default="").encode()
+
+
+def _pattern(secret: str) -> re.Pattern[bytes]:
+    return re.compile(b"".join(map(_any_form, _UNITS.findall(secret))))
+
+
 def _any_form(unit: str) -> bytes:
     """Return the pattern of a unit as it is, percent-encoded, or with escapes: of repr, JSON, or JSON within JSON."""
     if unit.isspace():  # a shell that splits words makes one blank of a line end
         return rb"(?:[\s+]|\\+(?:[nrt]|u00[0-9a-fA-F]{2})|%(?:0[9aAdD]|20))+"
     if unit.startswith("\\"):
         return rb"(?:\\|%5[cC]|u005[cC])+"
-    if unit.isascii() and (unit.isalnum() or unit in "-_.~"):
+    if _PLAIN.fullmatch(unit):
         return re.escape(unit.encode())
     raw = os.fsencode(unit)
     percent = "".join(f"%{byte:02x}" for byte in raw)
