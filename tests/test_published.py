@@ -314,6 +314,7 @@ def test_no_event_of_a_backend_costs_the_events_beside_it(tmp_path: Path, change
     made.results.append(rows)
     statuses = [row["status"] for row in made.results.rows()]
     assert statuses[0] == statuses[2] != Status.FAILED
+    assert statuses == [row["status"] for row in rows], "what the driver goes on from is what is in the table"
     for attempt in deployment.attempts:
         assert (made.results.evidence_dir(attempt.key) / "log.txt").is_file() or "log_tail" in changed
 

@@ -128,6 +128,7 @@ def test_links_and_folders_of_others_are_left_alone_and_cost_nothing(
     precious.mkdir()
     (precious / rayfolder.LOCK).touch()
     (precious / "file").write_text("")
+    (precious / rayfolder.OF_RAY).mkdir()
     (base / "sweep-ray-1-link").symlink_to(precious)
     (base / "sweep-ray-2-old").mkdir()
     (base / "sweep-ray-2-old" / "session_latest").mkdir()
@@ -145,7 +146,7 @@ def test_links_and_folders_of_others_are_left_alone_and_cost_nothing(
     monkeypatch.setattr(rayfolder.time, "sleep", waits.append)
     rayfolder.remove(rayfolder.make())
     assert before - set(folders(base)) <= {"sweep-ray-5-fifo"}  # ours by its owner and its lock
-    assert sorted(path.name for path in precious.iterdir()) == ["file", rayfolder.LOCK]
+    assert sorted(path.name for path in precious.iterdir()) == ["file", rayfolder.LOCK, rayfolder.OF_RAY]
     assert waits == []
 
 

@@ -86,6 +86,7 @@ def test_compact_and_the_next_writer_keep_what_a_user_put_beside_the_parts(resul
     results.append([row()])
     put_foreign_files(results.table_dir)
     assert results.compact() == 2
+    assert foreign(results.table_dir) == FOREIGN
     results.append([row(repeat=2)])
     results.replace(list(results.rows()))
     with results.lock():
@@ -264,12 +265,12 @@ def test_a_part_is_on_disk_before_it_has_its_name(results: Results, disk: Disk) 
 
 
 def test_what_lies_beside_the_table_is_on_disk_before_it_has_its_name(results: Results, disk: Disk) -> None:
+    kept = results.write_config({"name": "grid"})
+    assert disk._of(results.folder) in disk.synced, "the folder configs/ is new"
     results.keep_place({"context": "a"})
     results.begin_redo("all")
-    kept = results.write_config({"name": "grid"})
     write_file(results.page_file, "<html>")
-    disk.judge("cluster.json", "redo.json", f"{kept}.yaml", "index.html")
-    assert disk._of(results.folder) in disk.synced, "the folder configs/ is new"
+    disk.judge(f"{kept}.yaml", "cluster.json", "redo.json", "index.html")
 
 
 def test_a_new_sweep_is_on_disk_when_its_id_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
