@@ -120,7 +120,7 @@ def values_of(
         given = getattr(config, setting) or (owner if setting == "owner" else None)
         if given is not None:
             _put(values, dotted.split("."), given, f"backend.{setting} and backend.values.{dotted}")
-    launcher = {key: path.read_text() for key, path in LAUNCHER.items()}
+    launcher = {key: path.read_text("utf-8") for key, path in LAUNCHER.items()}
     made = [_deployment(deployment, config, engine_texts) for deployment in deployments]
     for deployment in made:
         _must_fit(deployment, launcher)

@@ -209,10 +209,10 @@ def write_manifests(cfg: SweepConfig, plan: Plan, folder: Path) -> list[Path]:
         files = yaml.load(made.config_map, yaml.CSafeLoader)["data"]
         try:
             (folder / name / "files").mkdir(parents=True, exist_ok=True)
-            (folder / name / "job.yaml").write_text(made.job)
-            (folder / name / "configmap.yaml").write_text(made.config_map)
+            (folder / name / "job.yaml").write_text(made.job, "utf-8")
+            (folder / name / "configmap.yaml").write_text(made.config_map, "utf-8")
             for file, text in files.items():
-                (folder / name / "files" / file).write_text(text)
+                (folder / name / "files" / file).write_text(text, "utf-8")
         except OSError as error:
             raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
         written.append(folder / name)

@@ -175,8 +175,6 @@ def _table(*columns: str) -> Any:
 
 def _group(tests: Any, row: Any) -> str:
     """Return what the points of a question have in common; columns with one value only are left out."""
-    from rich.markup import escape
-
     names = [
         name for name in tests.columns[: list(tests.columns).index("points")] if name not in ("test", "at", "metric")
     ]
@@ -186,19 +184,18 @@ def _group(tests: Any, row: Any) -> str:
     if all(cell(value) == "" for value in values.values()):
         return "all"
     lengths = "/".join(cell(values.pop(name)) or "?" for name in ("isl", "osl") if name in values)
-    return escape(" ".join([*(cell(value) for value in values.values()), lengths]).strip())
+    return " ".join([*(cell(value) for value in values.values()), lengths]).strip()
 
 
 def _point(row: Any) -> str:
-    from rich.markup import escape
-
     kv = getattr(row, "kv_cache_dtype", None)
     lengths = "/".join(cell(value) or "?" for value in (row.isl, row.osl))
     load = {"": "?", "0": "unlimited"}.get(cell(row.concurrency), cell(row.concurrency))
     parts = [lengths, layout(row), f"KV {kv}" if cell(kv) else "", f"c={load}"]
-    return escape(" ".join(part for part in parts if part))
+    return " ".join(part for part in parts if part)
 
 
-def _colored(verdict: str) -> str:
-    style = STYLES[verdict]
-    return f"[{style}]{verdict}[/{style}]" if style else verdict
+def _colored(verdict: str) -> Any:
+    from rich.text import Text
+
+    return Text(verdict, STYLES[verdict])

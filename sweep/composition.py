@@ -256,7 +256,7 @@ def _settings_of_group(group: str, runtime: Any) -> list[str]:
     for source in runtime.config_sources:
         path = Path(source.path) / group / f"{choice}.yaml"
         if source.schema == "file" and path.exists():
-            return [key for key in yaml.safe_load(path.read_text()) or {} if key in SETTINGS]
+            return [key for key in yaml.safe_load(path.read_text("utf-8")) or {} if key in SETTINGS]
     return []
 
 
@@ -264,7 +264,7 @@ def _read_engine_config(name: str) -> str:
     shipped = SHIPPED / "trtllm-configs"
     for path in (Path(name), shipped / name):
         if path.is_file():
-            return path.read_text()
+            return path.read_text("utf-8")
     have = sorted(path.name for path in shipped.glob("*.yaml"))
     raise UsageError(f"model.engine_config: no file {name}, here or in {shipped}{nearest(name, have)}")
 

@@ -23,6 +23,7 @@ from sweep.limits import Budget, deadline_of
 from sweep.point import SETTINGS, KvCacheDtype, Model, Precision, PredictAs, canonical_json
 from sweep.quarantine import Quarantine
 from sweep.retry import REDO_WORDS, Retry, compile_redo
+from sweep.terminal import printable
 
 CHECKOUT, PACKAGE = Path(__file__).parent.parent, Path(__file__).parent
 SHIPPED = CHECKOUT if (CHECKOUT / "conf" / "config.yaml").exists() else PACKAGE
@@ -205,6 +206,10 @@ class SweepConfig:
         name = resolved["name"]
         if not isinstance(name, str) or not name or Path(name).name != name or name.startswith((".", "_")):
             raise UsageError(f"name must be a folder's name under results_dir, not {name!r}")
+        if printable(name) != name or "\n" in name or "\t" in name:
+            raise UsageError(f"name must be a folder's name without control characters, not {name!r}")
+        if "\0" in str(results_dir):
+            raise UsageError(f"results_dir must be a folder's name, not {str(results_dir)!r}")
         backend = dict(resolved["backend"])
         kind = str(backend.get("name"))
         return cls(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import IO, Any, Self
 
+from sweep import terminal
+
 PLAIN_EVERY_S = 2.0
 """Elsewhere than in a terminal: at most one line in this time, and one at the end."""
 FEW_ROWS = 3
@@ -45,10 +47,10 @@ class Progress:
     def __enter__(self) -> Self:
         self._told = self.clock()
         if self._stream.isatty():
-            from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(file=self._stream), get_renderable=self._renderable, refresh_per_second=8)
+            console = terminal.console(self._stream)
+            self._live = Live(console=console, get_renderable=self._renderable, refresh_per_second=8)
             self._live.__enter__()
         else:
             self._print(f"{self.name}: {self.total:,} measurements to do ({self.source})")
@@ -134,7 +136,7 @@ class Progress:
         filled = BAR_CELLS * self.done // max(1, self.total)
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("━" * filled, style="green").append("━" * (BAR_CELLS - filled), style="bright_black")
-        return text.append(" " + self.line())
+        return text.append(" " + terminal.printable(self.line()))
 
     def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweep import terminal
 from sweep.backends import Stage
 from sweep.durations import LOAD_S, Overlong, limit_for
 from sweep.matrix import Reason
@@ -179,7 +180,6 @@ def quarantine_lines(nodes: Sequence[Avoided]) -> list[str]:
 def print_live(deployments: Sequence[Live], plan: Plan, *, results_uri: str | None) -> None:
     """Print what is on the cluster: each deployment with its stage, node, age, and what it waits for or measures."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     now, to_do = datetime.now(UTC), {attempt.key for attempt in plan.attempts}
@@ -194,7 +194,7 @@ def print_live(deployments: Sequence[Live], plan: Plan, *, results_uri: str | No
         if not live.whole and not standing.ended:
             message = "its ConfigMap is missing: a driver was killed as it made it; the same command makes it again"
         age = "" if live.since is None else duration((now - live.since).total_seconds())
-        table.add_row(live.job, stage, standing.node or "", age, str(len(live.attempts)), escape(message))
+        table.add_row(live.job, stage, standing.node or "", age, str(len(live.attempts)), message)
     out = console()
     out.print(table)
     if any(live.standing.ended and to_do.intersection(live.attempts) for live in deployments):
@@ -279,7 +279,6 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
     """
     from pandas.api.types import is_numeric_dtype
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from sweep.analysis import bounds, stand_ins
@@ -312,7 +311,7 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
         title = name.replace("_", " ")
         table.add_column(title, overflow="fold", justify="right" if right else "left", width=widths[name])
     for row in zip(*(cells[name] for name in names), strict=True):
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     out.print(table)
     if any(text.startswith(bounds.AT_MOST) for name in names for text in cells[name]):
         out.print(bounds.WHY, style="dim", highlight=False)
@@ -401,15 +400,5 @@ def layout(row: Any) -> str:
 
 
 def console() -> Console:
-    """Return what tables are printed with; where stdout is no terminal, lines of WIDTH_ELSEWHERE.
-
-    Where its reader went away, as `head` does, it raises BrokenPipeError as print does: left to itself it ends the
-    process with exit code 1, which is what compare says of a regression.
-    """
-    from rich.console import Console
-
-    class Quiet(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return Quiet(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
+    """Return what tables are printed with; where stdout is no terminal, lines of WIDTH_ELSEWHERE."""
+    return terminal.console(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)

@@ -120,7 +120,7 @@ def _contexts() -> tuple[str | None, dict[str, dict[str, Any]]]:
     contexts: dict[str, dict[str, Any]] = {}
     for file in (_kubeconfig() or "").split(os.pathsep):
         try:
-            said = yaml.safe_load(Path(file).read_text()) if file else None
+            said = yaml.safe_load(Path(file).read_text("utf-8")) if file else None
         except (OSError, yaml.YAMLError):
             continue
         if isinstance(said, dict):

@@ -11,12 +11,15 @@ Nothing else prints, but for what people read in the terminal (summary.py, progr
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 
-from sweep import __version__
+from sweep import __version__, terminal
 from sweep.cli import completion, pages, sweeps, tables
-from sweep.cli.exits import Exit, drop_output
+from sweep.cli.exits import Exit
 from sweep.errors import Interrupted, UsageError, nearest
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
@@ -35,27 +38,61 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
 WITH_PATHS = ("show", "compare", "html", "import", "compact")
 """Commands whose arguments are paths; the others take Hydra's overrides."""
 
+LONGEST_REASON = 300
+"""Characters that are printed of an error that nobody has foreseen."""
+
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code."""
-    first, rest = (arguments[0], list(arguments[1:])) if arguments else ("run", [])
-    try:
-        if "--version" in arguments:
-            print(f"sweep {__version__}")
-            return Exit.OK
-        if completion.is_asked(arguments) and completion.is_answered(COMMANDS, WITH_PATHS):
-            return Exit.OK
-        if first in COMMANDS:
-            return COMMANDS[first](rest)
-        if not first.startswith(("-", "+", "~")) and "=" not in first:
-            raise UsageError(f"{first} is no command{nearest(first, COMMANDS)}; there are {', '.join(COMMANDS)}")
-        return sweeps.run(list(arguments))
-    except UsageError as error:
-        print(f"sweep: {error}", file=sys.stderr)
+    """Run one command line and return its exit code; whatever goes wrong is told in one message."""
+    with terminal.guarded():
+        try:
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
+        except UsageError as error:
+            print(f"sweep: {error}", file=sys.stderr)
+        except (Interrupted, KeyboardInterrupt) as error:
+            print(f"sweep: {error or 'interrupted'}", file=sys.stderr)
+            return Exit.INTERRUPTED
+        except MemoryError:
+            print("sweep: there is not enough memory for this", file=sys.stderr)
+        except OSError as error:
+            print(f"sweep: {_of_file(error)}", file=sys.stderr)
+        except Exception as error:
+            why = " ".join(str(error).split())[:LONGEST_REASON]
+            print(
+                f"sweep: internal error, {type(error).__name__}: {why}; please report it with {_kept_trace()}",
+                file=sys.stderr,
+            )
         return Exit.MISTAKE
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(f"sweep: {error or 'interrupted'}", file=sys.stderr)
-        return Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        drop_output()
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if any("\0" in argument for argument in arguments):
+        raise UsageError("an argument has a NUL character in it, which no path and no setting can have")
+    if "--version" in arguments:
+        print(f"sweep {__version__}")
         return Exit.OK
+    if completion.is_asked(arguments) and completion.is_answered(COMMANDS, WITH_PATHS):
+        return Exit.OK
+    first, rest = (arguments[0], list(arguments[1:])) if arguments else ("run", [])
+    if first in COMMANDS:
+        return COMMANDS[first](rest)
+    if not first.startswith(("-", "+", "~")) and "=" not in first:
+        raise UsageError(f"{first} is no command{nearest(first, COMMANDS)}; there are {', '.join(COMMANDS)}")
+    return sweeps.run(list(arguments))
+
+
+def _of_file(error: OSError) -> str:
+    """Return what the operating system refused, and of which file: a disk is full, a folder cannot be written."""
+    which = ": ".join(os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes)))
+    return f"{which or 'a file or the output cannot be read or written'}: {error.strerror or error}"
+
+
+def _kept_trace() -> str:
+    """Write the trace of the exception that is being handled to a file, and return its name."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", errors="backslashreplace", prefix="sweep-error-", suffix=".txt", delete=False
+    ) as file:
+        file.write(traceback.format_exc())
+    return file.name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from enum import IntEnum
 
 
@@ -15,13 +13,8 @@ class Exit(IntEnum):
     REGRESSION = 1
     """`compare` found what --fail-on names."""
     MISTAKE = 2
-    """The user's, told in one message."""
+    """The user's, told in one message; so is what the machine refuses, and an error of sweep itself."""
     INCOMPLETE = 3
     """The sweep ended, but some points failed, were skipped or cannot be predicted."""
     INTERRUPTED = 130
     """Everything is kept."""
-
-
-def drop_output() -> None:
-    """Write what is still printed to nowhere, where the reader of stdout went away: Python ends with 120 else."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.cli.exits import Exit, drop_output
+from sweep.cli.exits import Exit
 from sweep.errors import NONSENSE, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -147,14 +147,10 @@ def compare(arguments: list[str]) -> int:
     )
     if empty := [*_nothing_in(said.a, a, source_a), *_nothing_in(said.b, b, source_b or source_a)]:
         found = replace(found, notes=(*empty, *found.notes))
-    try:
-        if said.json:
-            print(json.dumps(comparison_summary.comparison_as_data(found)))
-        else:
-            comparison_summary.print_comparison(found, said.a, said.b, every_row=said.all)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` must not open the gate
-        drop_output()
+    if said.json:
+        print(json.dumps(comparison_summary.comparison_as_data(found)))
+    else:
+        comparison_summary.print_comparison(found, said.a, said.b, every_row=said.all)
     return _gate(found, said.fail_on)
 
 

@@ -62,5 +62,5 @@ def _write(said: Published, path: Path, folder: Path) -> Run:
     folder.mkdir(parents=True)
     files = {kind: folder / f"{kind.value}" for kind, text in texts.items() if text}
     for kind, file in files.items():
-        file.write_text(texts[kind], encoding="utf-8")
+        file.write_text(texts[kind], "utf-8", "replace")
     return Run(files=files, named=[path.with_name(f"{path.name}#{point_id}:{repeat}-{number}")])
