@@ -194,7 +194,7 @@ MISTAKES = [
     ([GRID, "engine.max_batch_size=8"], "write max_batch_size=8"),
     ([GRID, "engine.cuda_graph_config.batch_sizes=[1,2]", "engine.cuda_graph_config.max_batch_size=8"], "remove one"),
     ([GRID, "+matrix.grid.engine.kv_cache_config.dtype=[fp8]"], "write kv_cache_dtype"),
-    ([GRID, "model.weights_gb=nan"], "model.weights_gb must be more than 0"),
+    ([GRID, "model.weights_gb=nan"], "model.weights_gb must be a number more than 0"),
     ([GRID, "model.precision=int4"], "must be one of bf16, fp8, fp8_block, nvfp4, mxfp4, not 'int4'"),
     (["-m", GRID, "isl=range(1,1000000000)"], "999,999,999 values of isl"),
     (["+experiment=nope"], "experiment nope does not exist; there are ds_r1_grid, llama70b_kv"),
