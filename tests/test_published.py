@@ -353,9 +353,8 @@ def test_a_report_that_is_off_costs_no_other_file_its_row(tmp_path: Path, damage
     damage(report)
     for name, content in {"a": REPORT, "b": report}.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    (tmp_path / "d.txt").write_text(
-        f"iter = 1, num_scheduled_requests: {'9' * 5000}, kv_cache_util = {'9' * 400}\nkilled\n"
-    )
+    step = f"iter = 1, num_scheduled_requests: {'9' * 5000}, kv_cache_util = {'9' * 400}\n"
+    (tmp_path / "d.txt").write_text(f"[TRT-LLM] [I] {step}RuntimeError: CUDA out of memory\n")
     serving = json.loads((Path(__file__).parent / "data" / "reports" / "serving-default.json").read_text())
     (tmp_path / "e.json").write_text(json.dumps(serving | {"energy_j": 10**399, "odd": float("inf")}))
     runs, unreadable, _ = find_runs(
