@@ -104,7 +104,10 @@ def test_shipped_experiments_end_in_their_time(experiment: str) -> None:
     assert durations.overlong([(each.point_id, each, part.model) for each in points], limit_s) == ()
 
 
-def test_predictions_are_not_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [*GRID, f"results_dir={tmp_path}", "backend=simulated", "backend.point_timeout_s=1"]
-    assert run_command(["plan", *given]) == 0
+@pytest.mark.parametrize("backend", ["simulated", "own"])
+def test_only_what_is_ended_has_a_limit(backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "own.yaml").write_text("name: tests.standins:Standin\nseconds: 0\n")
+    given = ["--config-dir", str(tmp_path), GRID[0], *GRID[2:], f"backend={backend}", f"results_dir={tmp_path}/results"]
+    assert run_command(["plan", *given, "++backend.point_timeout_s=1"]) == 0
     assert "would be ended" not in capsys.readouterr().out

@@ -168,12 +168,14 @@ def expect_to_end(cfg: SweepConfig, grown: list[tuple[Model, Expansion]], result
 
 
 def _limit_s(cfg: SweepConfig) -> int | None:
-    """Return after how many seconds a run of one point is ended; None for predictions, which are not."""
-    from sweep import backends
-    from sweep.table import Source
+    """Return after how many seconds a run of one point is ended; None where the backend ends none.
 
-    is_measured = backends.find(cfg.backend).source != Source.SIMULATED
-    return cfg.backend_config.get("point_timeout_s") if is_measured else None
+    Another backend may be given the value by an experiment, and does not act on it.
+    """
+    from sweep import cluster
+
+    config = cluster.config_of(cfg)
+    return None if config is None else config.point_timeout_s
 
 
 def _former_points(
