@@ -22,12 +22,6 @@ from sweep.failure import KINDS, Policy, classify
 HUNT = Path(__file__).parent / "data" / "hunt"
 ENTRIES = json.loads((HUNT / "index.json").read_text())
 STATES = json.loads((HUNT / "states.json").read_text())
-NOT_YET = frozenset(
-    """
-    env-non-utf8-stdout.sh
-    """.split()
-)
-"""Names of what is not right yet."""
 KINDS_SINCE = {
     "fail-nvidia-container-cli-requirement.txt": "driver_too_old",
     "fail-driver-error-803.txt": "driver_too_old",
@@ -38,24 +32,15 @@ KINDS_SINCE = {
 
 
 def entries(*kinds: str) -> list[Any]:
-    """Return the entries of these kinds as parameters; of what is not right yet the test must fail."""
+    """Return the entries of these kinds as parameters."""
     return [
         pytest.param(
             entry["name"],
             entry["expected"],
             id=entry["name"],
-            marks=[pytest.mark.xfail(strict=True)] if entry["name"] in NOT_YET else [],
         )
         for entry in ENTRIES
         if entry["kind"].startswith(kinds)
-    ]
-
-
-def names(*wanted: str) -> list[Any]:
-    """Return names as parameters; of what is not right yet the test must fail."""
-    return [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in NOT_YET else [], id=name)
-        for name in wanted
     ]
 
 
@@ -116,7 +101,7 @@ def test_more_gpus_than_a_node_has_are_refused(tmp_path: Path) -> None:
     assert "tp * pp = 8 is more than the 4 GPUs of a gb200 node" in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("name", names("exp-cuda-graph-both-keys.yaml"))
+@pytest.mark.parametrize("name", ["exp-cuda-graph-both-keys.yaml"])
 def test_engine_keys_that_exclude_each_other_never_reach_a_pod(name: str, tmp_path: Path) -> None:
     ended = plan(HUNT / name, tmp_path, "--json")
     if ended.returncode == 2:
@@ -127,20 +112,20 @@ def test_engine_keys_that_exclude_each_other_never_reach_a_pod(name: str, tmp_pa
     assert "batch_sizes" not in json.loads(settings["engine"])["cuda_graph_config"]
 
 
-@pytest.mark.parametrize("name", names("exp-engine-mapping-in-axis.yaml"))
+@pytest.mark.parametrize("name", ["exp-engine-mapping-in-axis.yaml"])
 def test_a_mapping_of_the_engine_in_an_axis(name: str, tmp_path: Path) -> None:
     ended = plan(HUNT / name, tmp_path, "--json")
     assert ended.returncode == 0 or "engine.cuda_graph_config.max_batch_size" in ended.stderr
 
 
-@pytest.mark.parametrize("name", names("exp-waterfall.yaml"))
+@pytest.mark.parametrize("name", ["exp-waterfall.yaml"])
 def test_lines_of_different_points_differ(name: str, tmp_path: Path) -> None:
     printed = plan(HUNT / name, tmp_path).stdout
     texts = [line.split(maxsplit=2)[2] for line in printed.splitlines() if "12/256" in line]  # behind number and id
     assert len(texts) == len(set(texts)) == 3, printed
 
 
-@pytest.mark.parametrize("name", names("model-mxfp4.yaml"))
+@pytest.mark.parametrize("name", ["model-mxfp4.yaml"])
 def test_a_model_whose_precision_the_database_lacks_can_be_measured(name: str, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     shutil.copy(HUNT / name, tmp_path / "model" / "gpt-oss.yaml")
@@ -158,7 +143,7 @@ def test_a_terminal_that_cannot_print_everything(name: str, expected: dict[str, 
     assert ended.returncode == expected["exit_code"], ended.stderr
 
 
-@pytest.mark.parametrize("name", names(*STATES))
+@pytest.mark.parametrize("name", STATES)
 def test_a_state_of_a_cluster(name: str) -> None:
     expected, kind = STATES[name]["expected_kind"], classify([], state=STATES[name]["state"]).kind
     if expected.startswith("tried again"):
