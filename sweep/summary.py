@@ -341,7 +341,8 @@ def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("file", "status", "version", "model", "ISL/OSL", "layout", "requests", "tok/s", "tok/s/user"):
+    kind = ["kind"] if any(row["failure_kind"] for row in rows) else []
+    for column in ("file", "status", *kind, "version", "model", "ISL/OSL", "layout", "requests", "tok/s", "tok/s/user"):
         justify: Literal["left", "right"] = "right" if column.startswith(("requests", "tok")) else "left"
         table.add_column(
             column, overflow="fold", justify=justify, min_width=WIDTH_OF_FILE if column == "file" else None
@@ -351,6 +352,7 @@ def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(
             Path(row["imported_from"]).name,
             row["status"],
+            *(row["failure_kind"] or "" for _ in kind),
             row["trtllm_version"],
             (row["model"] or "").rpartition("/")[2],
             "/".join(cell(row[name]) or "?" for name in ("isl", "osl")),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -484,3 +486,185 @@ def test_the_command_starts_neither_ray_nor_hydra(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG_S)
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+# ------------------------------------------------------------------------------------------------------- hostile files
+
+
+BOUNDED = """
+import resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_AS, (1_200 << 20,) * 2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20,) * 2)
+from sweep.cli import run_command
+sys.exit(run_command(["import", "--json", *sys.argv[1:]]))
+"""
+
+
+def bounded(*arguments: Any) -> Said:
+    """Import in a process that has 1.2 GB of address space."""
+    command = [sys.executable, "-c", BOUNDED, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def packed(path: Path, begin: bytes, middle: bytes, millions: int, end: bytes = b"") -> Path:
+    """Write a .gz of which the middle is as many MB of the same."""
+    block = middle * ((1 << 20) // len(middle))
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(begin)
+        for _ in range(millions):
+            file.write(block)
+        file.write(end)
+    return path
+
+
+def test_a_line_without_end_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    oom = b"\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n"
+    log = packed(tmp_path / "line.log.gz", b"SWEEP_STEP weights\n", b"x", 1_500, oom)
+    result = packed(tmp_path / "pod.log.gz", b'SWEEP_RESULT {"point": "', b"a", 1_500, b'"}\n' + told("b").encode())
+    steps = packed(tmp_path / "run.iteration_log.gz", b'{"iter": 1, "iterLatencyMS": 2}\n', b"1", 1_500)
+    shutil.copy(STREAMING, tmp_path / "run.json")
+    said = bounded(log, result, tmp_path / "run.json", steps)
+    assert said.code == 3, said.err
+    assert [row["status"] for row in said.rows] == ["failed", "ok", "ok"]
+    assert said.rows[0]["failure_kind"] == "oom" and said.rows[1]["steps"] == 1
+    assert "pod.log.gz: line 1: a SWEEP_RESULT line is no JSON" in said.err
+
+
+def test_more_json_than_fits_into_memory_is_refused(tmp_path: Path) -> None:
+    long = packed(tmp_path / "long.json.gz", b'{"results": "', b"x", 1_500, b'"}')
+    many = packed(tmp_path / "many.json.gz", b"[{", b"},{", 200, b"}]")
+    said = bounded(long, many, STREAMING)
+    assert said.code == 3 and said.row["status"] == "ok"
+    assert f"cannot read {long}: is more than 256 MiB of JSON" in said.err
+    assert f"cannot read {many}: has more than 10,000,000 values of JSON" in said.err
+    (tmp_path / "env.json").write_bytes(b" " * (257 << 20))
+    shutil.copy(STREAMING, tmp_path / "report.json")
+    for file in (long, many):
+        file.unlink()
+    assert bounded(tmp_path).row["status"] == "ok"
+
+
+def test_files_without_end_are_refused_where_they_are_named_and_ignored_in_a_folder(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    shutil.copy(STREAMING, logs / "run.json")
+    os.mkfifo(logs / "pipe.txt")
+    (logs / "loop").symlink_to(logs)
+    (logs / "self.log").symlink_to(logs / "self.log")
+    (logs / "random.log").symlink_to("/dev/urandom")
+    (logs / "zero.json").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(logs / "socket.log"))
+        said = bounded(logs)
+        assert said.code == 0 and said.row["status"] == "ok" and "cannot read" not in said.err
+        for name in ("pipe.txt", "self.log", "random.log", "zero.json", "socket.log"):
+            said = bounded(logs / name, STREAMING)
+            assert said.code == 3 and said.row["status"] == "ok"
+            assert said.err.count("\n") == 2 and f"sweep: cannot read {logs / name}: " in said.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_a_file_of_the_kernel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "linked.log").symlink_to("/proc/self/status")
+    shutil.copy(STREAMING, tmp_path / "run.json")
+    for path in ("/proc/self/status", "/proc/kmsg"):
+        said = bounded(path)
+        assert said.code == 3 and said.out == ""
+    assert "it is a file of the kernel" in bounded("/proc/self/status").err
+    said = bounded(tmp_path)
+    assert said.code == 0 and said.row["imported_from"].endswith("run.json")
+
+
+def test_a_deep_folder_is_read_to_its_end(run: Any, tmp_path: Path) -> None:
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1_500):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    shutil.copy(STREAMING, tmp_path / "run.json")
+    assert run("--json", tmp_path).row["status"] == "ok"
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # too deep for shutil
+
+
+def test_many_named_files_of_one_folder_cost_no_more_than_their_number(run: Any, tmp_path: Path) -> None:
+    """Each pair of files that was held against each other made a million comparisons of a thousand."""
+    shutil.copy(STREAMING, tmp_path / "report.json")
+    for number in range(300):
+        (tmp_path / f"{number}.log").write_text("RuntimeError: no\n")
+    compared = 0
+
+    def count(frame: Any, event: str, argument: object) -> None:
+        nonlocal compared
+        compared += event == "call" and frame.f_code.co_name == "__eq__"
+
+    sys.setprofile(count)
+    try:
+        said = run("--json", *sorted(tmp_path.iterdir()))
+    finally:
+        sys.setprofile(None)
+    assert len(said.rows) == 301 and compared < 20 * 301
+
+
+def test_a_file_that_ends_too_early_is_named(run: Any, tmp_path: Path) -> None:
+    whole = gzip.compress(os.urandom(1 << 18).hex().encode())
+    for name in ("cut.log.gz", "cut.json.gz"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b'{"a": "' + os.urandom(1 << 18).hex().encode())[:200_000])
+    (tmp_path / "odd.log.gz").write_bytes(whole[:100_000] + b"\0" * 100 + whole[100_100:])
+    for into in ((), ("--into", tmp_path / "table")):
+        said = run(*sorted(tmp_path.glob("*.gz")), STREAMING, *into)
+        assert said.code == 3 and "1 ok" in said.err
+        for name in ("cut.log.gz", "cut.json.gz", "odd.log.gz"):
+            assert f"cannot read {tmp_path / name}: " in said.err
+
+
+def test_the_exit_code_is_of_the_files_that_were_named(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    shutil.copy(STREAMING, tmp_path / "run.json")
+    said = run("--json", tmp_path)
+    assert said.code == 0 and said.row["status"] == "ok"
+    assert "other.json: it is JSON, but" in said.err
+    assert run("--json", tmp_path, tmp_path / "other.json").code == 3
+    assert run("--json", tmp_path / "run.json").code == 0
+    assert run("--json", tmp_path / "nowhere").code == 3
+    assert run("--json", tmp_path / "run.json" / "below").code == 3
+    assert run("--json", tmp_path / ("x" * 5_000)).code == 3
+    into = ("--into", tmp_path / "table", tmp_path / "run.json")
+    assert [run(*into).code, run(*into).code] == [0, 0]  # it has its row already
+
+
+def test_a_byte_order_mark_changes_nothing(run: Any, tmp_path: Path) -> None:
+    shutil.copy(REPORTS / f"{RECORDS}.request_json", tmp_path / "records.request_json")
+    for name, text in (
+        ("a.json", STREAMING.read_bytes()),
+        ("b.txt", STREAMING.with_suffix(".txt").read_bytes()),
+        ("c.json", (REPORTS / "serving-default.json").read_bytes()),
+        ("d.request_json", (REPORTS / f"{RECORDS}.request_json").read_bytes()),
+    ):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text)
+    (tmp_path / "a.iteration_log").write_bytes(b'\xef\xbb\xbf{"iter": 1, "iterLatencyMS": 2}\n')
+    rows = run("--json", tmp_path).rows
+    assert [row["status"] for row in rows] == ["ok"] * 5
+    assert rows[0]["steps"] == 1
+
+
+def test_a_point_of_a_pods_log_names_no_folder(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "pod.log"
+    log.write_text("".join(map(told, ("a/b", "../../x", "/etc/x", "", "\0", "good"))))
+    for into in ((), ("--into", tmp_path / "table")):
+        said = run("--json", *into, log)
+        assert said.code == 3 and said.row["imported_from"] == f"{log}#good:1-1"
+        assert said.err.count("sweep: cannot read") == 1 and all(f"line {n}: " in said.err for n in (1, 2, 3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pod.log", "table"]
+
+
+def test_the_table_says_of_which_kind_a_failure_is(run: Any) -> None:
+    said = run(STREAMING, FAILURES / "handwritten-nccl.txt")
+    (line,) = [line for line in said.out.splitlines() if "nccl.txt" in line and "failed" in line and "(" not in line]
+    assert line.split()[1:3] == ["failed", "nccl"]
+    assert "kind" not in run(STREAMING).out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import math
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sweep.analysis import Comparison
     from sweep.table import Results
 
+MOST_INPUT_BYTES = 8 << 30
+"""What is read of the standard input at most: it is kept as a file for as long as it is imported."""
+
 
 def show(arguments: list[str]) -> int:
     """Print the rows of a table."""
@@ -32,7 +35,11 @@ def show(arguments: list[str]) -> int:
     parser.add_argument("folders", nargs="+", metavar="results/NAME")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object per row and line")
-    form.add_argument("--csv", action="store_true", help="comma-separated, with a header")
+    form.add_argument(
+        "--csv",
+        action="store_true",
+        help="comma-separated, with a header; a text that a spreadsheet would compute begins with an apostrophe",
+    )
     parser.add_argument("--columns", help="comma-separated names; results/README.md explains them")
     parser.add_argument(
         "--where",
@@ -59,7 +66,7 @@ def show(arguments: list[str]) -> int:
     if said.json:
         _print_json_lines(frame[columns] if columns else frame)
     elif said.csv:
-        (frame[columns] if columns else frame).to_csv(sys.stdout, index=False)
+        _defused(frame[columns] if columns else frame).to_csv(sys.stdout, index=False)
     else:
         summary.print_rows(frame, columns)
     return Exit.OK
@@ -100,6 +107,15 @@ def _sorted(frame: pd.DataFrame, columns: str | None, downwards: bool) -> pd.Dat
 def _print_json_lines(frame: pd.DataFrame) -> None:
     for row in json.loads(frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15)):
         print(json.dumps(row))
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What begins a cell that a spreadsheet computes (OWASP, "CSV Injection")."""
+
+
+def _defused(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with an apostrophe before each text that would be a formula; numbers stay as they are."""
+    return frame.map(lambda value: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value)
 
 
 def compare(arguments: list[str]) -> int:
@@ -192,9 +208,12 @@ def _nothing_in(folder: str, frame: pd.DataFrame, source: str) -> list[str]:
 def _number(option: str, text: str) -> float:
     """Return the number that an option says; 2% is 0.02."""
     try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise UsageError(f"{option} must be a number, not {text!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{option} must be a number, not {text!r}")
+    return number
 
 
 MOST_IGNORED = 50
@@ -241,13 +260,14 @@ def import_files(arguments: list[str]) -> int:
         runs, unreadable, ignored = importing.find_runs(paths, Path(folder) / "unpacked")
         for run in runs:  # what came by standard input lies in no folder of the user's
             run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
-        imported, damaged = importing.read_runs(runs, given, pattern)
-        unreadable |= damaged
-        rows, known = [item.row() for item in imported], 0
+        imported = importing.read_runs(runs, given, pattern, unreadable)
         if said.into is not None:
             rows, known = importing.add_to(results_at(Path(said.into)), imported)
+        else:
+            rows, known = [item.row() for item in imported], 0
     for path, why in unreadable.items():
-        print(f"sweep: cannot read {path}: {why}", file=sys.stderr)
+        shown = path.name if path.parent == Path(folder) else path
+        print(f"sweep: cannot read {shown}: {why}", file=sys.stderr)
     _tell_import(rows, as_json=said.json, into=said.into, known=known, ignored=sorted(ignored))
     named = {*paths, *(Path(path.name) for path in paths if path.parent == Path(folder))}
     return Exit.INCOMPLETE if named & unreadable.keys() else Exit.OK
@@ -296,9 +316,15 @@ def _reparse(folder: str) -> int:
 
 
 def _standard_input(folder: Path) -> Path:
-    path = folder / "standard-input"
+    path, size = folder / "standard-input", 0
+    if sys.stdin is None:
+        raise UsageError("the standard input is closed; give files or folders instead of -")
     with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        while piece := sys.stdin.buffer.read(1 << 20):
+            file.write(piece)
+            size += len(piece)
+            if size > MOST_INPUT_BYTES:
+                raise UsageError(f"more than {MOST_INPUT_BYTES >> 30} GiB by standard input; name a file instead")
     return path
 
 

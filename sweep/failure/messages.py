@@ -202,7 +202,7 @@ _WORDS = (
 )
 """A line only begins a message if it has one of these in it."""
 
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
 _BARS = re.compile(r"(?:[^|%]*%\|[^|]*\|[^\]|]*\])+\s*")
 _GLUED = re.compile(r"(?<=[^\s\]])(?=\[TensorRT-LLM\]\[)|(?<=\S)(?=\[\d\d/\d\d/\d{4}-[\d:]{8}\] \[TRT-LLM\])")
 _TIME = r"(?:\d{4}-\d\d-\d\dT[\d:.,]+\S* )?"

@@ -8,15 +8,18 @@ results/NAME/raw); pairs.py says which texts are of one run besides.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweep.errors import UsageError
 from sweep.importing import podlogs
 from sweep.importing.names import SUFFIXES, ends_as_stream, plain_name, stem_of
 from sweep.importing.pairs import Group, Text, runs_of
-from sweep.importing.value import FileKind, Run, open_file, read_file
+from sweep.importing.value import FileKind, Run, open_file, read_file, why
 from sweep.published import RESULT, STEP
 from sweep.report.requests import are_records
 from sweep.report.serving import is_serving
@@ -37,6 +40,10 @@ class Unreadable(Exception):
     """A file of which nothing can be made, and why."""
 
 
+class Endless(Unreadable):
+    """What is not a file of a disk: a pipe, a device, something of the kernel. It may never end."""
+
+
 class NotOurs(Unreadable):
     """A file that nobody would take for a log or report: in a folder it is only named."""
 
@@ -54,8 +61,13 @@ def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Pa
     asked: set[Path] = set()
     of_pods: list[Run] = []
     for path in paths:
-        named = not path.is_dir()
-        for file in [path] if named else sorted(p for p in path.rglob("*") if p.is_file()):
+        named = not os.path.isdir(path)
+        try:
+            files = [path] if named else _files_under(path)
+        except OSError as error:
+            unreadable[path] = why(error)
+            continue
+        for file in files:
             asked |= {file} if named else set()
             if not named and not _is_looked_at(file):
                 others[file] = "its name is not that of a log or report"
@@ -73,9 +85,9 @@ def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Pa
                         continue
                 _add(group, file, kind, named=named)
             except Unreadable as error:
-                (others if isinstance(error, NotOurs) else unreadable)[file] = str(error)
+                (others if isinstance(error, (NotOurs, Endless)) else unreadable)[file] = str(error)
             except (OSError, EOFError, zlib.error) as error:
-                unreadable[file] = _why(error)
+                unreadable[file] = why(error)
     runs, of_none = runs_of(groups.values())
     others |= of_none
     unreadable |= {file: why for file, why in others.items() if file in asked}
@@ -101,6 +113,53 @@ def _is_looked_at(path: Path) -> bool:
     return not name.name.startswith(".") and (name.suffix in SUFFIXES or ends_as_stream(name.name))
 
 
+def _files_under(folder: Path) -> list[Path]:
+    """Return the regular files of a folder and of those in it, in the order of their names; links to folders are not
+    followed.
+
+    Raises:
+        OSError: the folder cannot be listed; of what lies in it that is no reason to stop.
+    """
+    files: list[Path] = []
+    left = [os.fspath(folder)]
+    while left:
+        try:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+                    elif os.path.isfile(entry.path):
+                        files.append(Path(entry.path))
+        except OSError:
+            if not files and not left and not os.access(folder, os.R_OK | os.X_OK):
+                raise
+    return sorted(files)
+
+
+def _expect_an_end(path: Path) -> None:
+    """Refuse what is not a file of a disk.
+
+    Files of the kernel (/proc/kmsg) say that they are regular and empty, and then wait for what is to be read.
+
+    Raises:
+        Endless: it may never end.
+        OSError: it is not there, or cannot be opened.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise Endless("it is not a regular file; the output of a program is read from the standard input, as -")
+    if about.st_size == 0:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            waits = os.read(file, 1) != b""
+        except BlockingIOError:
+            waits = True
+        finally:
+            os.close(file)
+        if waits:
+            raise Endless("it is a file of the kernel, which may never end")
+
+
 def kind_of(path: Path) -> FileKind:
     """Return what a file holds.
 
@@ -108,6 +167,7 @@ def kind_of(path: Path) -> FileKind:
         Unreadable: it is neither a text nor one of the JSON files of a benchmark.
         OSError, EOFError: it cannot be opened or unpacked.
     """
+    _expect_an_end(path)
     if path.name == "env.json":
         return FileKind.ENVIRONMENT
     with open_file(path) as file:
@@ -131,6 +191,8 @@ def kind_of(path: Path) -> FileKind:
 def _kind_of_json(path: Path, cut_is: FileKind | None) -> FileKind:
     try:
         said = json.loads(read_file(path))
+    except UsageError as error:
+        raise Unreadable(str(error).removeprefix(f"{path} ")) from None
     except (ValueError, RecursionError):
         if cut_is is None:
             raise Unreadable(_NO_REPORT) from None
@@ -162,7 +224,3 @@ def _run_of(path: Path) -> tuple[Path, str]:
     if (path.parent / "report.json").is_file() or (path.parent / "env.json").is_file():
         return path.parent, ""
     return path.parent, stem_of(path)
-
-
-def _why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)

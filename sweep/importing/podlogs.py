@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import zlib
 from pathlib import Path
 
 from sweep.errors import ReportError
-from sweep.importing.value import FileKind, Run, open_file
+from sweep.importing.value import FileKind, Run, pieces_of
 from sweep.published import RESULT, Published, read_result
 
 LINE = re.compile(re.escape(RESULT) + r"\{.*")
@@ -23,24 +22,25 @@ def unpack(path: Path, folder: Path) -> tuple[list[Run], list[str]]:
 
     No run is returned where the pod told of none: then the log itself is what there is.
     """
-    runs, damaged, number = [], [], 0
+    runs: list[Run] = []
+    damaged: list[str] = []
+    number = 1
     try:
-        with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, start=1):
-                found = LINE.search(line)
-                if found is None:
-                    continue
+        for line in pieces_of(path):
+            found = LINE.search(line)
+            if found is not None:
                 try:
                     said = read_result(found[0].rstrip("\r\n"))
                 except ReportError as error:
                     damaged.append(f"line {number}: {error}")
-                    continue
-                if said.cut:
-                    damaged.append(f"line {number}: the report was too long for a line; the results volume has it")
-                    continue
-                runs.append(_write(said, path, folder / f"{number}"))
+                else:
+                    if said.cut:
+                        damaged.append(f"line {number}: the report was too long for a line; the results volume has it")
+                    else:
+                        runs.append(_write(said, path, folder / f"{len(runs)}"))
+            number += line.endswith("\n")
     except (OSError, EOFError, zlib.error) as error:  # a .gz that was cut, for example; what came before is whole
-        damaged.append(f"after line {number} it cannot be read: {getattr(error, 'strerror', None) or error}")
+        damaged.append(f"after line {number - 1} it cannot be read: {getattr(error, 'strerror', None) or error}")
     return runs, damaged
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import zlib
@@ -15,7 +14,7 @@ from typing import Any
 
 from sweep.errors import NONSENSE, ReportError, UsageError
 from sweep.importing.settings import Pattern, settings_of
-from sweep.importing.value import FileKind, Run, open_file, read_file
+from sweep.importing.value import FileKind, Run, open_file, pieces_of, read_file
 from sweep.outcome import conclude
 from sweep.point import SETTINGS
 from sweep.published import Published, read_files
@@ -59,23 +58,27 @@ class Imported:
 
 
 def read_runs(
-    runs: Iterable[Run], given: Mapping[str, Any], pattern: Pattern | None
-) -> tuple[list[Imported], dict[Path, str]]:
-    """Return what becomes of all runs, and the files of which nothing can be made, with the reason.
+    runs: Iterable[Run], given: Mapping[str, Any], pattern: Pattern | None, unreadable: dict[Path, str]
+) -> Iterator[Imported]:
+    """Yield what becomes of runs, one after the other: their texts together may not fit into memory.
+
+    unreadable: gains the files of which nothing can be made, with the reason.
 
     Raises:
-        UsageError: the pattern finds what is no value of a setting.
+        UsageError: the pattern finds what is not a value of a setting; before the first run is read.
     """
-    imported: list[Imported] = []
-    unreadable: dict[Path, str] = {}
+    runs = list(runs)
+    if pattern is not None:
+        for run in runs:
+            for named in run.named:
+                pattern.settings(named)
     for run in runs:
         try:
-            imported += list(read_run(run, given, pattern))
+            yield from read_run(run, given, pattern)
         except (OSError, EOFError, zlib.error, *NONSENSE) as error:
             log.debug("%s cannot be read", run.named[0], exc_info=True)
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             unreadable |= dict.fromkeys(run.named, why)
-    return imported, unreadable
 
 
 def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Iterator[Imported]:
@@ -148,7 +151,7 @@ def read_environment(path: Path | None, source: Source) -> tuple[dict[str, Any],
         return {}, {}
     try:
         said = json.loads(read_file(path))
-    except (ValueError, RecursionError):
+    except (UsageError, ValueError, RecursionError):
         return {}, {}
     if not isinstance(said, dict):
         return {}, {}
@@ -166,7 +169,7 @@ def _end_of(path: Path | None) -> Published | None:
         return None
     try:
         return read_files(read_file(path).decode("utf-8", "replace"), None, "")
-    except ReportError:
+    except (ReportError, UsageError):
         return None
 
 
@@ -177,9 +180,7 @@ def text_of(files: Mapping[FileKind, Path], kind: FileKind) -> str | None:
 
 
 def lines_of(*paths: Path | None) -> Iterator[str]:
-    """Yield the lines of texts, none where there is none."""
+    """Yield the lines of texts, none where there is none; very long ones in pieces."""
     for path in paths:
-        if path is None:
-            continue
-        with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
-            yield from file
+        if path is not None:
+            yield from pieces_of(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sweep.table import Outcome, Results, Source, Status, remade_row, storable
 log = logging.getLogger(__name__)
 
 
-def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[str, Any]], int]:
+def add_to(results: Results, imported: Iterable[Imported]) -> tuple[list[dict[str, Any]], int]:
     """Append the rows to a table, with their evidence; return them and how many were in it already.
 
     A run is the same as one before if it took as long for as many requests and no setting or figure that both state
@@ -30,9 +30,11 @@ def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[st
         sweep_id = results.open_or_create()
         known = Known(results)
         rows: list[dict[str, Any]] = []
+        known_before = 0
         for item in imported:
             row = item.row(sweep_id=sweep_id)
             if known.has(row):
+                known_before += 1
                 continue
             row["repeat"] = known.next_repeat(row)
             key = (row["point_id"], row["repeat"], row["attempt"])
@@ -44,7 +46,7 @@ def add_to(results: Results, imported: Sequence[Imported]) -> tuple[list[dict[st
             row["log_path"] = str(log) if item.log_excerpt else None
             rows.append(row)
         results.append(rows)
-    return rows, len(imported) - len(rows)
+    return rows, known_before
 
 
 def _plain(value: Any) -> Any:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
-MOST_JSON_BYTES = 1 << 30
+from sweep.errors import UsageError
+
+MOST_JSON_BYTES = 256 << 20
+"""A JSON file is held in memory whole. One with the texts of 5,000 requests of 8,192 tokens has about 200 MB."""
+MOST_JSON_VALUES = 10_000_000
+"""Decoded they take up to 100 bytes each, however few they have in the file. 5,000 requests with the latency of each of
+1,024 tokens are half of it."""
+LONGEST_PIECE = 1 << 20
+"""Characters of a line that are read at once; a line of a pod has some 12,000."""
 
 
 class FileKind(Enum):
@@ -41,5 +52,27 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_file(path: Path) -> bytes:
+    """Return all of a JSON file, without the byte order mark that some tools write before it.
+
+    Raises:
+        UsageError: it holds more than would be decoded in bounded memory.
+    """
     with open_file(path) as file:
-        return file.read(MOST_JSON_BYTES)
+        said = file.read(MOST_JSON_BYTES + 1)
+    if len(said) > MOST_JSON_BYTES:
+        raise UsageError(f"{path} is more than {MOST_JSON_BYTES >> 20} MiB of JSON, which is the most that is read")
+    if sum(map(said.count, (b",", b"[", b"{"))) > MOST_JSON_VALUES:
+        raise UsageError(f"{path} has more than {MOST_JSON_VALUES:,} values of JSON, which is the most that is read")
+    return said.removeprefix(codecs.BOM_UTF8)
+
+
+def pieces_of(path: Path) -> Iterator[str]:
+    """Yield the lines of a text with their ends; one that is longer than LONGEST_PIECE comes in pieces."""
+    with io.TextIOWrapper(open_file(path), encoding="utf-8", errors="replace") as file:
+        while piece := file.readline(LONGEST_PIECE):
+            yield piece
+
+
+def why(error: Exception) -> str:
+    """Return why a file cannot be opened, read or unpacked."""
+    return str(getattr(error, "strerror", None) or error)

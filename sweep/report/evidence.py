@@ -17,6 +17,8 @@ from sweep.report.serving import is_serving, parse_serving
 from sweep.report.trtllm_json import decode, parse_json
 from sweep.report.value import Report, object_of
 
+LONGEST_LINE = 1 << 20
+"""Bytes of a line of --iteration_log, which has some thousand; of a longer one nothing can be read."""
 MOST_TOLD = 5
 """Of many disagreements so many are told."""
 
@@ -108,8 +110,8 @@ def weigh(
 def read_steps(stream: BinaryIO) -> Iterations | None:
     """Read the file of --iteration_log; None where it holds no step."""
     steps = StepReader()
-    for line in stream:
-        steps.logged(line.decode("utf-8", "replace"))
+    while line := stream.readline(LONGEST_LINE):
+        steps.logged(line.decode("utf-8-sig", "replace"))
     return steps.summary()
 
 
