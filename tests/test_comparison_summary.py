@@ -163,6 +163,16 @@ def test_assumed_noise_has_no_degrees_of_freedom_in_json() -> None:
     [
         (["--noise", "much"], "--noise must be a number, not 'much'"),
         (["--at", "30,x"], "--at must be a number, not 'x'"),
+        (["--at", "nan"], "--at must be a number, not 'nan'"),
+        (["--at", "30,inf"], "--at must be a number, not 'inf'"),
+        (["--at", "1e400"], "--at must be a number, not '1e400'"),
+        (["--at", ""], "--at must be a number, not ''"),
+        (["--noise", "nan"], "--noise must be a number, not 'nan'"),
+        (["--alpha=-inf%"], "--alpha must be a number, not '-inf%'"),
+        (["--metric", "started_at"], "the column started_at holds no numbers but datetime64"),
+        (["--metric", "driver_version"], "the column driver_version holds no numbers"),
+        (["--metric", "streaming"], "the column streaming holds no numbers"),
+        (["--metric", ""], "the rows have no column"),
         (["--metric", "tps_per_usr"], 'did you mean "tps_per_user"'),
         (["--source", "measurd"], 'did you mean "measured"'),
         (["--allow", "driver"], 'did you mean "driver_version"'),
@@ -244,6 +254,21 @@ def test_several_tables_and_all_attempts_are_shown(run: Any, tables: dict[str, s
         "failed",
         "ok",
     ]
+
+
+def test_csv_holds_no_formula(run: Any, tmp_path: Path) -> None:
+    formulas = ["=cmd|'/c calc'!A1", "@SUM(A1)", "-2+3+cmd|x", "+1", "\tx", "\r=1", "\n=1", "-5", "fine", "a=b", "'=1"]
+    rows = pd.concat([TRUTH.head(1).assign(model=text, node=text, tps_per_user=-8.5) for text in formulas])
+    table = put(tmp_path / "hostile", rows.assign(repeat=range(1, len(rows) + 1), failure_message=None))
+    columns = ("--columns", "model,tps_per_user,node,failure_message,repeat")
+    shown = csv_of(run("show", table, "--csv", *columns).out)[1:]
+    assert [row[1] for row in shown] == ["-8.5"] * len(formulas)  # numbers stay numbers
+    assert all(row[0] == row[2] and not row[0].startswith(("=", "+", "-", "@", "\t", "\r", "\n")) for row in shown)
+    assert [row[0] for row in shown if row[0] in ("fine", "a=b")] == ["fine", "a=b"]
+    as_json = [json.loads(line)["model"] for line in run("show", table, "--json", *columns).out.splitlines()]
+    assert as_json == formulas  # which says it exactly
+    for text, row in zip(formulas, shown, strict=True):
+        assert row[0].removeprefix("'" if text != "'=1" else "").replace("\\r", "\r") == text
 
 
 def test_each_column_is_shown_once(run: Any, tables: dict[str, str]) -> None:

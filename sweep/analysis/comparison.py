@@ -132,6 +132,8 @@ def compare(
 
     by, allow = of.names(by), of.names(allow)
     levels = None if at is None else of.levels(at, "at").tolist()
+    if levels is not None and not all(map(math.isfinite, levels)):
+        raise UsageError(f"at must have one or more finite numbers, not {at!r}")
     _check(a, b, metric, by, noise, allow, alpha)
     source_a, source_b = _source(a, "a"), _source(b, "b")
     pairs = matching.pair(a, b)

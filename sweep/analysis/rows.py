@@ -34,11 +34,24 @@ def numbers(df: pd.DataFrame, name: str) -> np.ndarray[Any, np.dtype[np.float64]
     import numpy as np
 
     expect(df, (name,))
+    column = df[name]
     try:
-        values = df[name].to_numpy("float64", na_value=np.nan)
+        if not _may_hold_numbers(column):
+            raise TypeError
+        values = column.to_numpy("float64", na_value=np.nan)
     except (TypeError, ValueError):
-        raise UsageError(f"the column {name} holds no numbers but {df[name].dtype}") from None
+        raise UsageError(f"the column {name} holds no numbers but {column.dtype}") from None
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def _may_hold_numbers(column: pd.Series) -> bool:
+    """Return whether a column is of numbers; NumPy would also make numbers of times, and of texts such as 580.1."""
+    import pandas as pd
+
+    kind = pd.api.types
+    if column.dtype == object:
+        return all(map(is_number, column.dropna()))
+    return kind.is_numeric_dtype(column.dtype) and not kind.is_bool_dtype(column.dtype)
 
 
 def levels(said: Any, what: str) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -329,3 +329,10 @@ def test_one_frame_is_of_one_source() -> None:
 
 def test_the_public_name_is_this_one() -> None:
     assert sweep.compare is compare
+
+
+@pytest.mark.parametrize("level", [float("nan"), float("inf"), [60.0, float("-inf")]])
+def test_interactivities_are_finite(level: Any) -> None:
+    a = sweeps.measured(1, TRUTH)
+    with pytest.raises(UsageError, match="at must have one or more finite numbers"):
+        compare(a, a, at=level)
