@@ -185,7 +185,8 @@ def check_import(folder: Path, odd: Sequence[str]) -> None:
         "\n".join([line("a"), *odd, line("c", report=None, environment={}, log_tail="CUDA out of memory"), ""])
     )
     runs, unreadable, _ = find_runs([log], folder / "unpacked")
-    imported, damaged = read_runs(runs, {}, None)
+    damaged: dict[Path, str] = {}
+    imported = list(read_runs(runs, {}, None, damaged))
     assert damaged == {} and all(len(why) < 500 * len(odd) for why in unreadable.values())
     rows, known = add_to(Results(folder / "into"), imported)
     assert (rows[0]["status"], rows[-1]["failure_kind"]) == ("ok", "oom")
@@ -360,7 +361,8 @@ def test_a_report_that_is_off_costs_no_other_file_its_row(tmp_path: Path, damage
     runs, unreadable, _ = find_runs(
         [tmp_path / f"{name}" for name in ("a.json", "b.json", "d.txt", "e.json")], tmp_path
     )
-    imported, damaged = read_runs(runs, {}, None)
+    damaged: dict[Path, str] = {}
+    imported = list(read_runs(runs, {}, None, damaged))
     assert unreadable == {} and damaged == {}
     rows, _ = add_to(Results(tmp_path / "into"), imported)
     assert rows[0]["status"] == "ok"
@@ -380,7 +382,8 @@ def test_a_packed_file_that_is_cut_or_damaged_costs_no_other_file_its_row(tmp_pa
     (tmp_path / "damaged.json.gz").write_bytes(report[:half] + b"\xff" * 64 + report[half + 64 :])
     names = ["cut.log.gz", "damaged.json.gz", "whole.json"]
     runs, unreadable, _ = find_runs([tmp_path / name for name in names], tmp_path / "unpacked")
-    imported, damaged = read_runs(runs, {}, None)
+    damaged: dict[Path, str] = {}
+    imported = list(read_runs(runs, {}, None, damaged))
     assert {path.name for path in (unreadable | damaged)} == {"cut.log.gz", "damaged.json.gz"}
     assert {item.named.name: item.outcome.status for item in imported}["whole.json"] == "ok"
     assert len(imported) > 100, "the results before the cut are whole"
@@ -391,5 +394,5 @@ def test_a_file_s_name_need_not_be_unicode(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json"))
     path.write_text(json.dumps(REPORT))
     runs, _, _ = find_runs([path], tmp_path / "unpacked")
-    rows, _ = add_to(Results(tmp_path / "into"), read_runs(runs, {}, None)[0])
+    rows, _ = add_to(Results(tmp_path / "into"), read_runs(runs, {}, None, {}))
     assert (rows[0]["status"], rows[0]["imported_from"]) == ("ok", f"{tmp_path}/\\udcff.json")
