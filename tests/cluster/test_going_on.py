@@ -247,8 +247,8 @@ def test_what_has_ended_is_collected_though_its_deadline_is_over(
 def test_a_job_that_is_over_its_deadline_when_it_is_taken_over_ends_after_what_it_has_told(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    line, late = (Line(namespace, tmp_path, *more, run="120s") for more in ((), (PAST,)))
-    with Logs(cluster, namespace, line.deployments(), each_s=3):
+    line, late = (Line(namespace, tmp_path, *more, run="200s") for more in ((), (PAST,)))
+    with Logs(cluster, namespace, line.deployments(), each_s=5):
         killed_once(cluster, line, "one point is published", lambda: "1 published" in line.run("status", expect=3)[0])
         late.run(expect=3)
     rows = line.rows()
@@ -261,9 +261,9 @@ def test_a_job_that_is_over_its_deadline_when_it_is_taken_over_ends_after_what_i
 def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(
     cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
-    line = Line(namespace, tmp_path, run="20s")
+    line = Line(namespace, tmp_path, run="60s")
     (deployment,) = line.deployments()
-    narrow = Line(namespace, tmp_path, "kv_cache_dtype=fp8", run="20s")
+    narrow = Line(namespace, tmp_path, "kv_cache_dtype=fp8", run="60s")
     wanted = {a.point_id for a in deployment.attempts if a.point.kv_cache_dtype == "fp8"}
     unwanted = {a.point_id for a in deployment.attempts} - wanted
 
@@ -272,7 +272,7 @@ def test_what_a_narrowed_sweep_wants_no_more_is_told_to_the_pod(
         files = made.get(job_name(deployment.deployment_id), {"data": {}})
         return any(point_id in files["data"].get("stop.txt", "") for point_id in unwanted)
 
-    with Logs(cluster, namespace, [deployment], each_s=2):
+    with Logs(cluster, namespace, [deployment], each_s=6):
         killed_once(cluster, line, "it measures", lambda: measures(line))
         process = narrow.begin("run")
         cluster.wait("its pod is told", is_told)
