@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.analysis import Verdict, bounds
-from sweep.summary import cell, console, layout, number
+from sweep.summary import cell, console, layout, number, table_width, widened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +23,8 @@ NO_NUMBER, TOO_FEW = (
     "no number",
     "too few requests for this percentile, of which only the maximum is known (--all lists it)",
 )
+LONGEST_WORD = 12
+"""Characters of a name's word that stay together in a narrow terminal."""
 
 STYLES: Mapping[str, str] = {
     Verdict.FASTER: "green",
@@ -96,21 +98,22 @@ def _print_unmatched(out: Console, unmatched: Any) -> None:
 
 
 def _print_tests(out: Console, tests: Any) -> None:
-    table = _table("points of", "question", "n|", "A|", "B|", "B / A|", "95 % interval|", "sees from|", "verdict")
-    for row in tests.itertuples():
-        asked = str(row.test) if math.isnan(row.at) else f"{row.test} {row.at:g} tok/s/user"
-        table.add_row(
+    columns = ("points of", "question", "n|", "A|", "B|", "B / A|", "95 % interval|", "sees from|", "verdict")
+    rows = [
+        (
             _group(tests, row),
-            asked,
+            str(row.test) if math.isnan(row.at) else f"{row.test} {row.at:g} tok/s/user",
             str(row.points),
-            cell(row.a),
-            cell(row.b),
+            _figure(row.a),
+            _figure(row.b),
             f"{row.ratio:.3f}",
             f"{row.ratio_low:.3f} – {row.ratio_high:.3f}",
             f"{row.detectable:.1%}",
-            _colored(row.verdict),
+            row.verdict,
         )
-    out.print(table)
+        for row in tests.itertuples()
+    ]
+    _print_table(out, columns, rows)
 
 
 def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
@@ -126,19 +129,14 @@ def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
         out.print("--allow NAME compares them all the same.")
     if shown.empty:
         return
-    table = _table("point", "A|", "B|", "B / A|", "95 % interval|", "q|", "verdict")
     ordered = shown.sort_values("ratio", na_position="last")
+    listed = []
     for row in (ordered if every_row else ordered.head(SHOWN_ROWS)).itertuples():
-        known = not math.isnan(row.ratio)
-        table.add_row(
-            _point(row),
-            *(number(getattr(row, side), getattr(row, f"{side}_at_most", None)) for side in ("a", "b")),
-            f"{row.ratio:.3f}" if known else "",
-            f"{row.ratio_low:.3f} – {row.ratio_high:.3f}" if known else "",
-            f"{row.q:.3g}" if known else "",
-            _colored(row.verdict),
-        )
-    out.print(table)
+        ratio = (f"{row.ratio:.3f}", f"{row.ratio_low:.3f} – {row.ratio_high:.3f}", f"{row.q:.3g}")
+        known = ratio if not math.isnan(row.ratio) else ("", "", "")
+        figures = (_figure(getattr(row, side), getattr(row, f"{side}_at_most", None)) for side in ("a", "b"))
+        listed.append((_point(row), *figures, *known, row.verdict))
+    _print_table(out, ("point", "A|", "B|", "B / A|", "95 % interval|", "q|", "verdict"), listed)
     if bounded[shown.index].any():
         out.print(bounds.WHY, style="dim")
     if not every_row and len(shown) > SHOWN_ROWS:
@@ -146,31 +144,55 @@ def _print_rows(out: Console, rows: Any, every_row: bool) -> None:
 
 
 def _print_errors(out: Console, found: Comparison) -> None:
-    table = _table("points of", "metric", "n|", "median predicted / measured|", "MAPE|", "worst|", "rank correlation|")
+    columns = ("points of", "metric", "n|", "median predicted / measured|", "MAPE|", "worst|", "rank correlation|")
     tests: Any = found.tests
-    for row in tests.itertuples():
-        ranked = "–" if math.isnan(row.rank_correlation) else f"{row.rank_correlation:.3f}"
-        table.add_row(
+    rows = [
+        (
             _group(tests, row),
             str(row.metric),
             str(row.points),
             f"{row.median_ratio:.3f}",
             f"{row.mape:.1%}",
             f"{row.worst_ratio:.2f}",
-            ranked,
+            "–" if math.isnan(row.rank_correlation) else f"{row.rank_correlation:.3f}",
         )
+        for row in tests.itertuples()
+    ]
+    _print_table(out, columns, rows)
+
+
+def _print_table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; a name that ends with | is of a column of numbers.
+
+    In a narrow terminal names are broken at their words, and columns stand closer. Numbers are never broken: where that
+    is too wide still, the lines go on in the next ones of the terminal.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
+    natural, least = {}, {}
+    for name, values in cells.items():
+        title = name.rstrip("|")
+        natural[name] = max(map(len, [title, *values]))
+        words = values if name.endswith("|") else [w[:LONGEST_WORD] for value in values for w in value.split()]
+        least[name] = max(map(len, [*title.split(), *words]))
+    padding = int(table_width(least.values()) <= out.width)
+    widths = widened(least, natural, out.width - table_width(least.values(), padding=padding))
+    out.width = max(out.width, table_width(widths.values(), padding=padding))
+    table = Table(box=SIMPLE_HEAD, padding=(0, padding, 0, 0))
+    for name, width in widths.items():
+        justify: Literal["left", "right"] = "right" if name.endswith("|") else "left"
+        table.add_column(name.rstrip("|"), justify=justify, overflow="fold", width=width)
+    for row in rows:
+        table.add_row(*(Text(each, STYLES[each]) if each in STYLES else each for each in row))
     out.print(table)
 
 
-def _table(*columns: str) -> Any:
-    """Return a table; a name that ends with | is of a column of numbers."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column.rstrip("|"), justify="right" if column.endswith("|") else "left", overflow="fold")
-    return table
+def _figure(value: float, most: Any = None) -> str:
+    """Return a figure as people read it, or what bounds it; of a large one, digits behind the point say nothing."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else number(value, most)
 
 
 def _group(tests: Any, row: Any) -> str:
@@ -193,9 +215,3 @@ def _point(row: Any) -> str:
     load = {"": "?", "0": "unlimited"}.get(cell(row.concurrency), cell(row.concurrency))
     parts = [lengths, layout(row), f"KV {kv}" if cell(kv) else "", f"c={load}"]
     return " ".join(part for part in parts if part)
-
-
-def _colored(verdict: str) -> Any:
-    from rich.text import Text
-
-    return Text(verdict, STYLES[verdict])

@@ -6,7 +6,7 @@ import shlex
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -291,15 +291,11 @@ def print_rows(frame: Any, columns: Sequence[str] | None) -> None:
         if not is_numeric_dtype(frame[name].dtype):
             least[name] = min(least[name], WIDTH_OF_FILE)
     out, common = console(), {}
-    if columns is None and len(frame) > 1 and _width(least.values()) > out.width:
+    if columns is None and len(frame) > 1 and table_width(least.values()) > out.width:
         common = {name: cells[name][0] for name in names if len(set(cells[name])) == 1}
         names = [name for name in names if name not in common]
-    widths = {name: least[name] for name in names}
-    spare = max(0, out.width - _width(widths.values()))
-    for name in sorted(names, key=lambda name: natural[name] - least[name]):
-        widths[name] += min(spare, natural[name] - least[name])
-        spare -= widths[name] - least[name]
-    out.width = max(out.width, _width(widths.values()))
+    widths = widened({name: least[name] for name in names}, natural, out.width - table_width(least[n] for n in names))
+    out.width = max(out.width, table_width(widths.values()))
     for model, name in stand_ins(frame).items():
         out.print(f"{model}: predicted as {name}", style="bold", highlight=False, markup=False, soft_wrap=True)
     if common:
@@ -328,9 +324,18 @@ def _cells(frame: Any, name: str) -> list[str]:
     return [number(value, most) for value, most in zip(frame[name], bounds.at_most(frame, name), strict=True)]
 
 
-def _width(columns: Collection[int]) -> int:
-    """Return how wide a table of SIMPLE_HEAD is whose columns have these widths."""
-    return sum(columns) + 2 * len(columns) + 1
+def table_width(columns: Iterable[int], *, padding: int = 1) -> int:
+    """Return how wide a table of SIMPLE_HEAD is whose columns have these widths, and are padded on the right."""
+    return 1 + sum(column + padding + 1 for column in columns)
+
+
+def widened(least: Mapping[str, int], natural: Mapping[str, int], spare: int) -> dict[str, int]:
+    """Return the widths of columns that share what is spare: first those get their natural width that lack least."""
+    widths, spare = dict(least), max(0, spare)
+    for name in sorted(least, key=lambda name: natural[name] - least[name]):
+        widths[name] += min(spare, natural[name] - least[name])
+        spare -= widths[name] - least[name]
+    return widths
 
 
 def print_imported(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -291,6 +291,35 @@ def test_no_number_is_cut_where_the_terminal_is_narrow(
     assert ("In all rows: status ok, source measured" in shown) == (width < 100)
 
 
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+@pytest.mark.parametrize("other", ["slower", "predicted"])
+def test_no_number_of_a_comparison_is_broken(
+    width: int, other: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.summary.WIDTH_ELSEWHERE", width)
+    long = {"model": "nvidia/DeepSeek-R1-0528-NVFP4-v2", "attention_dp": True}
+    a = sweeps.measured(1, TRUTH, **LESS_NOISE).assign(**long)
+    b = sweeps.measured(3, TRUTH, speed=0.9, **LESS_NOISE).assign(**long)
+    b = b if other == "slower" else TRUTH.assign(source="simulated", repeat=1, **long)
+    for frame in (a, b):
+        frame["output_tput_per_gpu"] *= 100
+    paths = put(tmp_path / "a", a), put(tmp_path / "b", b)
+    shown = run("compare", *paths, "--all").out
+    found = compare(*(Results(Path(path)).load() for path in paths))
+    words = set(shown.split())
+    if other == "slower":
+        for row in (*found.rows.itertuples(), *found.tests.itertuples()):
+            figures = [f"{x:,.0f}" if x >= 10_000 else cell(x) for x in (row.a, row.b)]
+            assert {*figures, f"{row.ratio:.3f}", f"{row.ratio_low:.3f}"} <= words
+            interval = f"{row.ratio_low:.3f} – {row.ratio_high:.3f}"
+            assert any(interval in line and figures[0] in line for line in shown.splitlines())
+    else:
+        for row in found.tests.itertuples():
+            assert {f"{row.median_ratio:.3f}", f"{row.mape:.1%}", f"{row.worst_ratio:.2f}"} <= words
+    if other == "slower" and width >= 80:
+        assert max(len(line) for line in shown.splitlines() if "–" in line or "──" in line) <= width
+
+
 def test_people_see_failures_and_that_predictions_are_no_measurements(run: Any, tables: dict[str, str]) -> None:
     assert "failed" in run("show", tables["failed"]).out
     assert "simulated" in run("show", tables["predicted"]).out
