@@ -131,6 +131,9 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     if not plain:
         return None
     first = plain[0]
+    for key in ("name", "results_dir", "run", "backend", "ray"):
+        if first.get(key) is None:  # `~run` deletes it
+            raise UsageError(f"{key} must be given")
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
         stored = _stored(results_dir, first["rerun"], first)

@@ -208,7 +208,7 @@ class SweepConfig:
             raise UsageError(f"name must be a folder's name under results_dir, not {name!r}")
         if printable(name) != name or "\n" in name or "\t" in name:
             raise UsageError(f"name must be a folder's name without control characters, not {name!r}")
-        if "\0" in str(results_dir):
+        if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in str(results_dir)):  # not UTF-8
             raise UsageError(f"results_dir must be a folder's name, not {str(results_dir)!r}")
         backend = dict(resolved["backend"])
         kind = str(backend.get("name"))

@@ -23,6 +23,8 @@ PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What code that expects sound data may raise of data that others wrote."""
+LONGEST_NAME = 200
+"""Characters of a name that may be a slip; to search for what resembles a longer one takes seconds."""
 
 
 class SweepError(Exception):
@@ -71,5 +73,7 @@ class NoPrediction(SweepError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean "x"?` for the known name that is nearest to `name`, or an empty string."""
+    if len(name) > LONGEST_NAME:
+        return ""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f'; did you mean "{found[0]}"?' if found else ""

@@ -27,7 +27,7 @@ _CONTROLS = re.compile(
 )
 """C0 and C1 but for tab and line feed, what is invisible or turns the direction of writing, and lone surrogates."""
 
-_ASCII: Mapping[str, str] = {"–": "-", "→": "->", "…": "...", "━": "="}
+_ASCII: Mapping[str, str] = {"–": "-", "→": "->", "…": "...", "━": "=", "≤": "<="}
 """What we print ourselves, where an encoding lacks it."""
 _UNENCODABLE = "sweep.terminal"
 

@@ -165,6 +165,7 @@ def find(name: str) -> type[Backend]:
     module, _, attribute = BACKENDS.get(name, name).partition(":")
     try:
         found: type[Backend] = getattr(importlib.import_module(module), attribute)
+        _ = found.source, found.in_process, found.deploy
     except (ImportError, AttributeError, ValueError):
         raise UsageError(f"backend.name is {name!r}: neither one of {', '.join(BACKENDS)} nor module:Class") from None
     return found

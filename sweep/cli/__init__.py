@@ -38,6 +38,8 @@ COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
 WITH_PATHS = ("show", "compare", "html", "import", "compact")
 """Commands whose arguments are paths; the others take Hydra's overrides."""
 
+LONGEST_MESSAGE = 4_000
+"""Characters of a message that are printed."""
 LONGEST_REASON = 300
 """Characters that are printed of an error that nobody has foreseen."""
 
@@ -50,14 +52,14 @@ def run_command(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
             return code
         except UsageError as error:
-            print(f"sweep: {error}", file=sys.stderr)
+            print(f"sweep: {_shortened(str(error))}", file=sys.stderr)
         except (Interrupted, KeyboardInterrupt) as error:
             print(f"sweep: {error or 'interrupted'}", file=sys.stderr)
             return Exit.INTERRUPTED
         except MemoryError:
             print("sweep: there is not enough memory for this", file=sys.stderr)
         except OSError as error:
-            print(f"sweep: {_of_file(error)}", file=sys.stderr)
+            print(f"sweep: {_shortened(_of_file(error))}", file=sys.stderr)
         except Exception as error:
             why = " ".join(str(error).split())[:LONGEST_REASON]
             print(
@@ -68,8 +70,13 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if any("\0" in argument for argument in arguments):
-        raise UsageError("an argument has a NUL character in it, which no path and no setting can have")
+    for argument in arguments:
+        try:
+            is_text = b"\0" not in os.fsencode(argument)
+        except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+            is_text = False
+        if not is_text:
+            raise UsageError(f"an argument has a character that no path and no setting can have: {argument!r}")
     if "--version" in arguments:
         print(f"sweep {__version__}")
         return Exit.OK
@@ -81,6 +88,12 @@ def _run(arguments: Sequence[str]) -> int:
     if not first.startswith(("-", "+", "~")) and "=" not in first:
         raise UsageError(f"{first} is no command{nearest(first, COMMANDS)}; there are {', '.join(COMMANDS)}")
     return sweeps.run(list(arguments))
+
+
+def _shortened(message: str) -> str:
+    """Return a message without its middle where it is too long to read, as it repeats what was typed."""
+    half = LONGEST_MESSAGE // 2
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} … {message[-half:]}"
 
 
 def _of_file(error: OSError) -> str:

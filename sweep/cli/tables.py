@@ -331,6 +331,10 @@ def _standard_input(folder: Path) -> Path:
 def results_at(folder: Path) -> Results:
     from sweep.table import Results
 
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:  # Arrow takes no other
+        raise UsageError(f"{folder} cannot hold a table: its name is not UTF-8") from None
     return Results(folder)
 
 
