@@ -489,6 +489,7 @@ def _listens(port: int) -> bool:
 
 def test_two_runs_of_one_sweep_the_second_stops(tmp_path: Path, slow: tuple[str, ...]) -> None:
     folder = tmp_path / "results" / "ds_r1_grid"
+    slow = (*slow, "backend.seconds=5")  # two commands begin and end while the first one runs
     first = start(*slow)
     wait_for_rows(folder, 1, first)
     second = run(*slow)

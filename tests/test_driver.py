@@ -229,12 +229,57 @@ os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False)
     assert "Ray did not start within 6 s" in done.stdout, done.stderr
+    assert not ray_of_dead_drivers()
+
+
+def ray_of_dead_drivers() -> set[int]:
+    """Return the process ids of drivers that are gone, while processes of their Ray are not."""
     pid_of = re.compile(rb"/sweep-ray-(\d+)-")
     left = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             left |= {int(pid) for pid in pid_of.findall(path.read_bytes())}
-    assert not {pid for pid in left if not Path(f"/proc/{pid}").exists()}
+    return {pid for pid in left if not Path(f"/proc/{pid}").exists()}
+
+
+@pytest.mark.parametrize(("times", "start_s"), [(2, HANG_S), (99, 20.0)])
+def test_a_ray_that_gives_up_for_lack_of_time_is_begun_again(times: int, start_s: float) -> None:
+    """As on a busy machine, where Ray's own limit of 30 s is over while its processes still start."""
+    program = f"""
+import os, pathlib, ray
+from ray._private import services
+from sweep.driver import session
+from sweep.errors import UsageError
+session.START_S, session.GAVE_UP_S = {start_s}, 0.0
+told, given_up = services.get_node, []
+def get_node(*arguments):
+    if len(given_up) >= {times}:
+        return told(*arguments)
+    given_up.append(arguments)
+    raise Exception("The current node timed out during startup.")
+services.get_node = get_node
+start = session.RayStart()
+start.begin(None)
+try:
+    start.connect()
+    print("nodes:", len(ray.nodes()), "folders:", len(list(pathlib.Path("/tmp").glob(f"sweep-ray-{{os.getpid()}}-*"))))
+except UsageError as error:
+    print(error)
+start.close()
+print("left:", len(list(pathlib.Path("/tmp").glob(f"sweep-ray-{{os.getpid()}}-*"))), flush=True)
+"""
+    own = os.environ | {"TMPDIR": "/tmp"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False, env=own
+    )
+    assert done.returncode == 0, done.stderr
+    how, left = done.stdout.splitlines()
+    if times == 2:
+        assert how == "nodes: 1 folders: 1"
+    else:
+        assert "timed out during startup" in how or "did not start within 20 s" in how
+    assert left == "left: 0"
+    assert not ray_of_dead_drivers()
 
 
 def test_a_backend_that_cannot_be_made_is_told_at_once(tmp_path: Path, ray_start: driver.RayStart) -> None:

@@ -20,6 +20,8 @@ TURN_S = 0.25
 """How often the main thread looks at signals while it waits."""
 START_S = 240.0
 """Ray takes 5 s to start, a minute on a machine that is far too busy."""
+GAVE_UP_S = 20.0
+"""A start that failed after this long failed for lack of time: Ray has limits of its own, of 30 s, which stand."""
 CLOSE_S = 60.0
 OBJECT_STORE_BYTES = 80 * 2**20
 
@@ -89,17 +91,37 @@ class RayStart:
 
                 ray.init(address=address, runtime_env={"py_modules": [sweep]}, **quiet)
                 return
-            self._folder = rayfolder.make()
+            until = time.monotonic() + START_S
+            while not self._started(ray, until, quiet):
+                pass
+        except BaseException as error:
+            self._error = error
+
+    def _started(self, ray: Any, until: float, quiet: dict[str, Any]) -> bool:
+        """Start Ray in a folder of its own; False if there was not enough time but is some left.
+
+        A start that failed leaves nothing.
+        """
+        begun = time.monotonic()
+        folder = self._folder = rayfolder.make()
+        try:
             ray.init(
                 address="local",
                 include_dashboard=False,
                 num_cpus=os.cpu_count() or 1,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(self._folder / rayfolder.OF_RAY),
+                _temp_dir=str(folder / rayfolder.OF_RAY),
                 **quiet,
             )
-        except BaseException as error:
-            self._error = error
+        except Exception:
+            ended = time.monotonic()
+            ray.shutdown()
+            rayfolder.kill(folder)
+            rayfolder.remove(folder)
+            if ended - begun < GAVE_UP_S or ended > until or self._over.is_set():
+                raise
+            return False
+        return True
 
     def connect(self) -> Any:
         """Wait for Ray and give its API; `close` is the caller's to call.

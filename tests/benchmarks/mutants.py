@@ -7,7 +7,7 @@ gone, a loop that never runs, ...) and runs the tests of the module on each, in 
 possible mutants are tried is drawn with the seed, for each module as many as its share. Mutants of type annotations
 are left out: nothing evaluates them. What survives is printed with its change.
 
-It takes an hour or more; the machine may do other things meanwhile, since no time is measured.
+It takes an hour or more. The tests of three modules run at a time, since most of them wait.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import venv
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COSMIC_RAY = "cosmic-ray==8.7.0"
-TIMEOUT_S = 300.0
-"""A mutant whose tests take longer hangs: that is noticed too."""
+TIMEOUT_S, TIMEOUTS = 120.0, 4.0
+"""A mutant whose tests take longer than this, and than so many times what they take without it, hangs: that is noticed
+too."""
 INSTALL_S = 600
 
 
@@ -40,19 +42,19 @@ class Target:
 
 
 TARGETS: Mapping[str, Target] = {
+    "report": Target(modules=["sweep/report"], tests=["tests/report", "tests/test_validity.py"]),
+    "publish": Target(
+        modules=["launchers/publish.py"],
+        tests=["tests/test_launcher_secrets.py", "tests/test_launcher_steps.py", "tests/test_launcher.py"],
+    ),
     "validity": Target(
         modules=["sweep/validity.py"], tests=["tests/test_validity.py", "tests/test_environment.py", "tests/report"]
     ),
-    "report": Target(modules=["sweep/report"], tests=["tests/report", "tests/test_validity.py"]),
     "retry": Target(modules=["sweep/retry.py"], tests=["tests/test_retry.py", "tests/test_steering.py"]),
     "store": Target(modules=["sweep/table/store.py"], tests=["tests/test_table.py", "tests/test_results_folder.py"]),
     "driver": Target(
         modules=["sweep/driver/recorder.py", "sweep/driver/work.py"],
-        tests=["tests/test_work.py", "tests/test_published.py", "tests/test_steering.py", "tests/test_driver.py"],
-    ),
-    "publish": Target(
-        modules=["launchers/publish.py"],
-        tests=["tests/test_launcher_secrets.py", "tests/test_launcher_steps.py", "tests/test_launcher.py"],
+        tests=["tests/test_work.py", "tests/test_published.py", "tests/test_steering.py"],
     ),
 }
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "results", "build", "dist", "*.egg-info")
@@ -78,7 +80,7 @@ def cosmic_ray(folder: Path) -> Path:
     if not (programs / "cosmic-ray").exists():
         tell(f"installing {COSMIC_RAY} into {folder}")
         venv.create(folder, with_pip=True)
-        install = [programs / "python", "-m", "pip", "install", "--quiet", COSMIC_RAY]
+        install = [str(programs / "python"), "-m", "pip", "install", "--quiet", COSMIC_RAY]
         subprocess.run(install, check=True, timeout=INSTALL_S, stdout=sys.stderr)
     return programs
 
@@ -87,27 +89,34 @@ def call(program: Path, *arguments: str | Path, tree: Path) -> str:
     return subprocess.run([program, *arguments], cwd=tree, check=True, capture_output=True, text=True).stdout
 
 
+def configure(tree: Path, target: Target, timeout_s: float) -> None:
+    """Write what cosmic-ray shall do in this tree."""
+    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {' '.join(target.tests)}"
+    (tree / "mutants.toml").write_text(
+        f"[cosmic-ray]\nmodule-path = {json.dumps(target.modules)}\ntimeout = {timeout_s}\nexcluded-modules = []\n"
+        f'test-command = "{command}"\n\n[cosmic-ray.distributor]\nname = "local"\n'
+    )
+
+
 def begin(name: str, target: Target, folder: Path, programs: Path) -> tuple[Path, int]:
     """Copy the tree, and return the copy and how many mutants there could be."""
     tree = folder / name
     shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
-    tests = " ".join(test for test in target.tests if (tree / test).exists())
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {tests}"
-    (tree / "mutants.toml").write_text(
-        f"[cosmic-ray]\nmodule-path = {json.dumps(target.modules)}\ntimeout = {TIMEOUT_S}\nexcluded-modules = []\n"
-        f'test-command = "{command}"\n\n[cosmic-ray.distributor]\nname = "local"\n'
-    )
+    configure(tree, target, 20 * TIMEOUT_S)
     call(programs / "cosmic-ray", "init", "mutants.toml", "mutants.sqlite", tree=tree)
     drawn = call(programs / "python", Path(__file__).with_name("mutants_drawn.py"), "mutants.sqlite", tree=tree)
     return tree, int(drawn)
 
 
-def finish(name: str, tree: Path, programs: Path, count: int, seed: int) -> list[Mutant]:
+def finish(name: str, target: Target, tree: Path, programs: Path, count: int, seed: int) -> list[Mutant]:
     """Draw the mutants, run the tests on each, and return what came of them."""
     drawing = (Path(__file__).with_name("mutants_drawn.py"), "mutants.sqlite", str(count), str(seed))
     call(programs / "python", *drawing, tree=tree)
+    begun = time.monotonic()
     call(programs / "cosmic-ray", "baseline", "mutants.toml", tree=tree)  # the tests pass as they are
-    tell(f"{name}: {count} mutants")
+    baseline_s = time.monotonic() - begun
+    tell(f"{name}: {count} mutants, tests of {baseline_s:.0f} s")
+    configure(tree, target, max(TIMEOUT_S, TIMEOUTS * baseline_s))
     call(programs / "cosmic-ray", "exec", "mutants.toml", "mutants.sqlite", tree=tree)
     mutants = []
     for line in call(programs / "cosmic-ray", "dump", "mutants.sqlite", tree=tree).splitlines():
@@ -140,13 +149,15 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, help="where cosmic-ray is, or is to be installed and kept")
     given = parser.parse_args()
     chosen = {name: TARGETS[name] for name in given.only or TARGETS}
-    with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(2) as pool:
+    with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(3) as pool:
         folder = Path(made)
         programs = cosmic_ray(given.environment or folder / "environment")
         begun = {name: begin(name, target, folder, programs) for name, target in chosen.items()}
         possible = sum(count for _, count in begun.values())
         ending = {
-            name: pool.submit(finish, name, tree, programs, round(given.mutants * count / possible), given.seed)
+            name: pool.submit(
+                finish, name, chosen[name], tree, programs, round(given.mutants * count / possible), given.seed
+            )
             for name, (tree, count) in begun.items()
         }
         ended = {name: future.result() for name, future in ending.items()}
