@@ -334,6 +334,21 @@ def test_an_attempt_begins_when_it_says_where_nothing_is_known_of_its_gpus(tmp_p
     assert (row["started_at"], row["gpu_hours"]) == (begin, 4.0)
 
 
+def test_the_price_of_a_row_is_the_configuration_s_whatever_a_pod_says(tmp_path: Path) -> None:
+    begin = datetime(2026, 11, 26, 4, tzinfo=UTC)
+    for name, price, expected in (("priced", 10.0, (10.0, 40.0)), ("free", None, (None, None))):
+        made, deployment = recorder(tmp_path / name)
+        event = PointDone(
+            key=deployment.attempts[0].key,
+            report=REPORT,
+            environment={"price_usd_per_gpu_hour": 0.01},
+            started_at=begin,
+            ended_at=begin + timedelta(hours=1),
+        )
+        row = replace(made, price_usd_per_gpu_hour=price).row(deployment, deployment.attempts[0], event)
+        assert (row.get("price_usd_per_gpu_hour"), row.get("cost_usd")) == expected
+
+
 # -------------------------------------------------------------------------------------------------------------- import
 
 

@@ -111,6 +111,17 @@ def test_what_is_tried_again_waits_longer_each_time_and_not_for_ever() -> None:
     assert to_do(look(*rows, since=4, retry=retry))[IDS[0]] == 5  # the next command has tries of its own
 
 
+@pytest.mark.parametrize("tries", range(1, 8))
+def test_each_wait_is_twice_the_one_before_up_to_a_half(tries: int) -> None:
+    retry = Retry(backoff_s=10, backoff_max_s=1e9)
+    waits = [retry.after(tries, f"seed {number}").total_seconds() / (10 * 2 ** (tries - 1)) for number in range(200)]
+    assert 0.5 <= min(waits) < 0.8 and 1.2 < max(waits) < 1.5
+
+
+def test_before_the_first_try_nothing_waits() -> None:
+    assert Retry().after(0, "seed") == timedelta(0)
+
+
 @pytest.mark.parametrize("hours", [-2, 2])
 def test_the_clock_of_a_node_does_not_matter_to_what_was_just_written(hours: int) -> None:
     wrong = Row(IDS[0], "failed", "nccl", ended_at=NOW + timedelta(hours=hours))
@@ -241,6 +252,12 @@ def test_what_was_measured_again_is_not_measured_a_third_time() -> None:
     rows = (*MIXED, *(Row(point_id, attempt=2) for point_id in IDS[:2]))
     todo = to_do(look(*rows, since=len(rows), redo=Redo.of("all", 4)))
     assert IDS[0] not in todo and IDS[1] not in todo and todo[IDS[2]] == 2
+
+
+def test_what_is_measured_again_is_decided_by_the_last_row() -> None:
+    rows = (Row(IDS[0], "failed", "oom"), Row(IDS[0], attempt=2), Row(IDS[1]), Row(IDS[1], "failed", "oom", attempt=2))
+    outlook = look(*rows, since=4, redo=Redo.of("failed", 4))
+    assert (IDS[0] in to_do(outlook), to_do(outlook)[IDS[1]]) == (False, 3)
 
 
 @pytest.mark.parametrize(("said", "last"), [("failed", ("failed", "oom")), ("invalid", ("invalid", "invalid_report"))])

@@ -350,6 +350,18 @@ def test_what_only_echoes_the_command_line_is_not_proved() -> None:
     assert not {"isl", "osl", "num_requests", "kv_cache_dtype", "streaming", "model", "gpu", "moe_backend"} & set(told)
 
 
+def test_what_was_not_asked_for_may_be_anything() -> None:
+    arguments = {"tensor_parallel_size": "4", "moe_expert_parallel_size": "2", "max_batch_size": "7"}
+    free = case({"ep": None, "max_batch_size": None}, changed(ep=2, max_batch_size=7), arguments=arguments)
+    assert judge(free) == ()
+    assert not {"ep", "max_batch_size"} & set(unverified(free))
+
+
+def test_equal_concurrencies_above_256_are_equal() -> None:
+    stated = changed(concurrency=int("1000"), concurrency_mean=None)
+    assert judge(case({"concurrency": int("10_00")}, stated)) == ()
+
+
 def test_the_engine_s_dump_proves_what_it_says() -> None:
     arguments = {
         "tensor_parallel_size": "4",

@@ -81,11 +81,6 @@ class Recorder:
             config_hash=self.config_hash,
         )
 
-    @property
-    def _price(self) -> dict[str, float]:
-        price = self.price_usd_per_gpu_hour
-        return {} if price is None else {"price_usd_per_gpu_hour": price}
-
     def _row(
         self,
         deployment: Deployment,
@@ -122,7 +117,8 @@ class Recorder:
             backend=self.backend,
             started_at=min(event.started_at, begin_of(event.ended_at)),
             ended_at=event.ended_at,
-            environment={**event.environment, **self._price},  # a pod has no say in the price
+            # a pod has no say in the price, also where there is none
+            environment={**event.environment, "price_usd_per_gpu_hour": self.price_usd_per_gpu_hour},
             config_hash=self.config_hash,
             log_path=log_path,
         )

@@ -7,7 +7,7 @@ gone, a loop that never runs, ...) and runs the tests of the module on each, in 
 possible mutants are tried is drawn with the seed, for each module as many as its share. Mutants of type annotations
 are left out: nothing evaluates them. What survives is printed with its change.
 
-It takes an hour or more. The tests of three modules run at a time, since most of them wait.
+It takes an hour or more. Tests of six mutants run at a time, since those of the launcher mostly wait.
 """
 
 from __future__ import annotations
@@ -31,24 +31,39 @@ TIMEOUT_S, TIMEOUTS = 120.0, 4.0
 """A mutant whose tests take longer than this, and than so many times what they take without it, hangs: that is noticed
 too."""
 INSTALL_S = 600
+AT_A_TIME = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Modules, and the tests that are to notice what is wrong in them."""
+    """Modules, and the tests that are to notice what is wrong in them, those that notice most for their time first.
+
+    parts: how many copies of the tree are at work on it.
+    """
 
     modules: Sequence[str]
     tests: Sequence[str]
+    parts: int = 1
 
 
 TARGETS: Mapping[str, Target] = {
-    "report": Target(modules=["sweep/report"], tests=["tests/report", "tests/test_validity.py"]),
+    "report": Target(
+        modules=["sweep/report"],
+        tests=[
+            *(f"tests/report/test_{name}.py" for name in ("goldens", "evidence", "streams", "serving", "trtllm_json")),
+            *(f"tests/report/test_{name}.py" for name in ("agreement", "log", "text", "consistency")),
+            *("tests/test_validity.py", "tests/report/test_damage.py"),
+        ],
+        parts=2,
+    ),
     "publish": Target(
         modules=["launchers/publish.py"],
         tests=["tests/test_launcher_secrets.py", "tests/test_launcher_steps.py", "tests/test_launcher.py"],
+        parts=4,
     ),
     "validity": Target(
-        modules=["sweep/validity.py"], tests=["tests/test_validity.py", "tests/test_environment.py", "tests/report"]
+        modules=["sweep/validity.py"],
+        tests=["tests/test_validity.py", "tests/test_environment.py", "tests/report/test_goldens.py"],
     ),
     "retry": Target(modules=["sweep/retry.py"], tests=["tests/test_retry.py", "tests/test_steering.py"]),
     "store": Target(modules=["sweep/table/store.py"], tests=["tests/test_table.py", "tests/test_results_folder.py"]),
@@ -108,14 +123,19 @@ def begin(name: str, target: Target, folder: Path, programs: Path) -> tuple[Path
     return tree, int(drawn)
 
 
-def finish(name: str, target: Target, tree: Path, programs: Path, count: int, seed: int) -> list[Mutant]:
-    """Draw the mutants, run the tests on each, and return what came of them."""
-    drawing = (Path(__file__).with_name("mutants_drawn.py"), "mutants.sqlite", str(count), str(seed))
-    call(programs / "python", *drawing, tree=tree)
+def finish(name: str, target: Target, tree: Path, programs: Path, count: int, seed: int, part: int = 0) -> list[Mutant]:
+    """Draw the mutants, run the tests on each of this part of them in a copy of the tree, and return what came of them.
+
+    Raises:
+        subprocess.CalledProcessError: the tests fail on the module as it is.
+    """
+    tree = shutil.copytree(tree, tree.with_name(f"{name}.{part}"))
+    drawing = [Path(__file__).with_name("mutants_drawn.py"), "mutants.sqlite", *map(str, (count, seed))]
+    call(programs / "python", *drawing, str(part), str(target.parts), tree=tree)
     begun = time.monotonic()
     call(programs / "cosmic-ray", "baseline", "mutants.toml", tree=tree)  # the tests pass as they are
     baseline_s = time.monotonic() - begun
-    tell(f"{name}: {count} mutants, tests of {baseline_s:.0f} s")
+    tell(f"{name}: {count} mutants, part {part + 1} of {target.parts}, tests of {baseline_s:.0f} s")
     configure(tree, target, max(TIMEOUT_S, TIMEOUTS * baseline_s))
     call(programs / "cosmic-ray", "exec", "mutants.toml", "mutants.sqlite", tree=tree)
     mutants = []
@@ -149,18 +169,28 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, help="where cosmic-ray is, or is to be installed and kept")
     given = parser.parse_args()
     chosen = {name: TARGETS[name] for name in given.only or TARGETS}
-    with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(3) as pool:
+    with tempfile.TemporaryDirectory() as made, ThreadPoolExecutor(AT_A_TIME) as pool:
         folder = Path(made)
         programs = cosmic_ray(given.environment or folder / "environment")
         begun = {name: begin(name, target, folder, programs) for name, target in chosen.items()}
         possible = sum(count for _, count in begun.values())
         ending = {
-            name: pool.submit(
-                finish, name, chosen[name], tree, programs, round(given.mutants * count / possible), given.seed
-            )
+            name: [
+                pool.submit(
+                    finish,
+                    name,
+                    chosen[name],
+                    tree,
+                    programs,
+                    round(given.mutants * count / possible),
+                    given.seed,
+                    part,
+                )
+                for part in range(chosen[name].parts)
+            ]
             for name, (tree, count) in begun.items()
         }
-        ended = {name: future.result() for name, future in ending.items()}
+        ended = {name: [mutant for part in parts for mutant in part.result()] for name, parts in ending.items()}
     survivors = [mutant for mutants in ended.values() for mutant in mutants if mutant.outcome == "survived"]
     for mutant in survivors:
         print(f"survived: {mutant.place} {mutant.operator}\n{mutant.change}")

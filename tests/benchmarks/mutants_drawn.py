@@ -1,6 +1,8 @@
 """Draw which mutants of a session of cosmic-ray are tried; runs in its environment, for mutants.py.
 
-python mutants_drawn.py SESSION [COUNT SEED]        prints how many there are; skips all but COUNT of them
+python mutants_drawn.py SESSION [COUNT SEED PART PARTS]
+
+Prints how many there are; skips all but COUNT of them, and of these all but a part.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ def main() -> None:
         print(len(possible))
         if not drawn:
             return
-        count, seed = map(int, drawn)
-        wanted = {item.job_id for item in random.Random(seed).sample(possible, min(count, len(possible)))}
+        count, seed, part, parts = map(int, drawn)
+        wanted = {item.job_id for item in random.Random(seed).sample(possible, min(count, len(possible)))[part::parts]}
         for item in items:
             if item.job_id not in wanted:
                 database.set_result(item.job_id, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
