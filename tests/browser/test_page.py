@@ -370,10 +370,10 @@ def test_a_live_page_takes_new_rows_and_keeps_its_place(opened: Opener, tmp_path
     before = page.evaluate(top)
     simulated(results, shapes=((8192, 1024),))
     write(results, results.page_file, live=True)
-    expect(page.locator("#live")).to_contain_text("live: 224 rows", timeout=30_000)
+    expect(page.locator("#live")).to_contain_text("live: 224 rows")
     expect(page.locator("#shown-count")).to_have_text("112 of 224 rows")
     assert page.evaluate(top) == pytest.approx(before, abs=2)
     expect(page.locator("#effect-metric")).to_be_focused()
     write(results, results.page_file, live=False)
-    expect(page.locator("#live")).to_be_hidden(timeout=30_000)
+    expect(page.locator("#live")).to_be_hidden()
     assert page.locator("iframe").count() == 0

@@ -480,7 +480,7 @@ def test_helm_install_runs_to_its_end_on_an_a4x_node(helm: Run, cluster: Cluster
     (tmp_path / "values.json").write_text(json.dumps(ONE))
     there = ("--kubeconfig", cluster.kubeconfig("admin"), "--namespace", "by-hand")
     helm("install", "bench", CHART, "-f", tmp_path / "values.json", "--create-namespace", *there)
-    cluster.kubectl("wait", "-n", "by-hand", "--for=condition=complete", "--timeout=60s", "job/bench")
+    cluster.kubectl("wait", "-n", "by-hand", "--for=condition=complete", "--timeout=900s", "job/bench")
     (pod,) = json.loads(cluster.kubectl("get", "pods", "-n", "by-hand", "-o", "json"))["items"]
     assert pod["spec"]["nodeName"].startswith("a4x-")
     assert pod["metadata"]["labels"]["app.kubernetes.io/name"] == "trtllm-bench"
