@@ -213,6 +213,52 @@ def test_few_requests_have_no_p99(run: Any) -> None:
     assert row["e2el_ms_p90"] is not None
 
 
+# ------------------------------------------------------------------------------------------- what is the log of a run
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- TP8 with EP: died with Segmentation fault\n- TP4: 5935 tok/s\n",
+        "Hi,\n\nthe pod said\n> RuntimeError: CUDA out of memory\nso I lowered the batch size.\n",
+        "============ Serving Benchmark Result ============\nSuccessful requests:                     {completed}\n"
+        "Benchmark duration (s):                  {duration:.2f}\n",
+        "===========================================================\n= PYTORCH BACKEND\n"
+        "===========================================================\nModel:\t\t\t<model>\n",
+    ],
+    ids=["notes", "mail", "template of benchmark_serving", "template of trtllm-bench"],
+)
+def test_what_only_speaks_of_runs_is_none(run: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "some.txt").write_text(text)
+    said = run("--json", tmp_path)
+    assert (said.rows, "1 other files passed over" in said.err) == ([], True)
+    assert run("--json", tmp_path / "some.txt").code == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "why"),
+    [
+        (
+            "INFO:     Started server process [1]\nERROR:    [Errno 98] error while attempting to bind on address"
+            " ('0.0.0.0', 8000): address already in use\n",
+            "port_in_use",
+            "address already in use",
+        ),
+        ("> RuntimeError: CUDA out of memory\n> see above\n", "oom", "CUDA out of memory"),
+        ("There are not enough slots available in the system to satisfy the 8\n", "unknown", "not enough slots"),
+        ("mpirun has detected an attempt to run as root.\n", "unknown", "run as root"),
+        ("/usr/bin/python3: No module named tensorrt_llm.bench\n", "unknown", "No module named"),
+        ("trtllm-bench: /lib/libc.so.6: version `GLIBC_2.38' not found (required by x)\n", "unknown", "GLIBC_2.38"),
+        ("exec /usr/bin/bash: exec format error\n", "unknown", "exec format error"),
+        ("[node:12] *** Process received signal ***\n[node:12] Signal: Segmentation fault (11)\n", "unknown", "fault"),
+    ],
+)
+def test_a_program_that_dies_at_once_is_a_run(run: Any, tmp_path: Path, text: str, kind: str, why: str) -> None:
+    (tmp_path / "run.log").write_text(text)
+    row = run("--json", tmp_path / "run.log").row
+    assert (row["status"], row["failure_kind"], why in row["failure_message"]) == ("failed", kind, True)
+
+
 # -------------------------------------------------------------------------------------------------- one run, many files
 
 

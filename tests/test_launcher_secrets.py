@@ -213,6 +213,20 @@ def test_a_result_stays_json() -> None:
     assert json.loads(line.removeprefix(MARK)) == {"a": "***", "b": 1234567890, "c": "***", "d": "\nine-lives \\***"}
 
 
+def test_a_secret_that_sorts_before_the_asterisks_leaves_files_too(pod: Pod) -> None:
+    secret = "!before-the-asterisk"
+    code, _, printed = run(pod, {"PASSWORD": secret}, SWEEP_SECRETS="PASSWORD")
+    assert code == 0, printed
+    assert_nothing_leaves(pod, printed, [secret])
+    assert_files_are_whole(pod)
+
+
+def test_a_long_secret_in_a_line_without_end_leaves_no_part() -> None:
+    secret = "".join(f"{number:05}" for number in range(600))
+    said = redacted(f"{'x' * 100}{secret}" * 1000, KEY=secret)
+    assert said == f"{'x' * 100}***" * 1000
+
+
 def test_lines_are_passed_on_as_they_come_and_endless_ones_too() -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "sweep"), "HF_TOKEN": TOKEN}
     command = [sys.executable, str(ROOT / "launchers" / "publish.py"), "redact"]

@@ -105,7 +105,9 @@ BROKEN: dict[str, tuple[Case, str]] = {
     ),
     "too much concurrency": (case({"concurrency": 32}), "more than the concurrency of 32"),
     "another concurrency": (case(report=changed(concurrency=60)), "concurrency is 60, not 64"),
+    "a higher concurrency": (case(report=changed(concurrency=100)), "concurrency is 100, not 64"),
     "tp": (case({"tp": 8}), "tp is 4, not 8"),
+    "a larger ep": (case(report=changed(ep=4)), "ep is 4, not 1"),
     "pp": (case({"pp": 2}), "pp is 1, not 2"),
     "ep": (case({"ep": 4}), "ep is 1, not 4"),
     "world size": (case(report=changed(world_size=8)), "the world size is 8, not tp * pp = 4"),
@@ -207,6 +209,11 @@ def test_what_breaks_one_rule_is_told_once(what: str) -> None:
     reasons = judge(broken)
     assert len(reasons) == 1
     assert expected in reasons[0]
+
+
+@pytest.mark.parametrize("figure", ["num_requests", "output_tput_tps", "duration_s", "osl_mean"])
+def test_a_run_without_tokens_requests_or_time_is_none(figure: str) -> None:
+    assert "no tokens were produced" in judge(case(report=changed(**{figure: 0})))
 
 
 def test_every_rule_is_broken_above() -> None:

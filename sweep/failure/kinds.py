@@ -65,6 +65,7 @@ KINDS: Mapping[str, Kind] = {
             r"The model requires at least: .*is insufficient",
             r"Can't allocate new blocks\. No free blocks left",
             r"maxTokensInPagedKvCache must be large enough",
+            r"KV cache is needed, which is larger than the available|No available memory for the cache blocks",  # vLLM
         ),
     ),
     "oom": Kind(
@@ -73,12 +74,13 @@ KINDS: Mapping[str, Kind] = {
         policy=Policy.SKIP_LARGER,
         log=(
             r"CUDA (?:driver )?(?:error: )?out of memory",
-            r"CUDA runtime error in .*: out of memory",
+            r"CUDA (?:runtime|driver) error in .*: out of memory|\bCUDA_ERROR_OUT_OF_MEMORY\b",
             r"Cuda (?:failure|error) (?:\d+ )?'?out of memory",  # NCCL WARN, before its "unhandled cuda error"
+            r"\b[Cc]uda ?(?:Malloc\w*|Host\w*|Runtime)\b.{0,40}\bout of memory|Triton Error \[CUDA\]: out of memory",
             r"Executor creation failed due to insufficient GPU memory",
             r"\bOutOfMemoryError\b|\bcudaErrorMemoryAllocation\b|\bCUBLAS_STATUS_ALLOC_FAILED\b",
-            r"oom[_-]kill|Out of memory: Killed process|DefaultCPUAllocator: can't allocate memory",
-            r"\bstd::bad_alloc\b|Cannot allocate memory|^MemoryError\b",
+            r"oom[_-]kill|(?i:out of memory: killed process)|DefaultCPUAllocator: can't allocate memory",
+            r"\bstd::bad_alloc\b|Cannot allocate memory|^(?:[\w.]*\._Array)?MemoryError\b",
         ),
         state=(r"(?<!sidecar container terminated due to )(?:OOMKilled|\bOOM[- ]?[Kk]ill)",),
         # TensorRT-LLM asks itself the same: _maybe_explain_if_oom has this text for NCCL's "unhandled cuda error".

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from sweep.line_labels import COLOUR
+
 LONGEST_LINE = 20_000
 """Characters of a line that are looked at."""
 MOST_CONTINUED = 4
@@ -32,12 +34,14 @@ class Message:
     """What one place in a log says.
 
     is_error: it is tagged as an error by a logger.
+    is_exception: it stands where a traceback ends, whatever it is called.
     was_survived: the next line is an ordinary one of a logger, so that the program went on.
     begins_traceback: it only begins a traceback that does not follow from one before.
     """
 
     text: str = ""
     is_error: bool = False
+    is_exception: bool = False
     was_survived: bool = False
     begins_traceback: bool = False
 
@@ -80,7 +84,7 @@ def bare(line: str) -> str:
 
 def _split(line: str) -> tuple[str, bool, str]:
     """Return the label of a line (its pod and rank), whether a logger wrote it, and the rest."""
-    line = _COLOUR.sub("", line).rstrip()
+    line = COLOUR.sub("", line).rstrip()
     if "%|" in line:
         line = _BARS.sub("", line, count=1)
     prefix = _PREFIX.match(line)
@@ -98,14 +102,17 @@ class _Assembly:
     _head: str | None = None  # a message that may go on
     _label: str = ""
     _is_error: bool = False
+    _is_exception: bool = False
     _left: int = 0
     _is_chained: bool = False
+    _traceback: str | None = None  # the label of a traceback that has not come to its exception
+    _has_frames: bool = False
     _reasons: list[str] | None = field(default=None)  # the lines so far of one of pydantic's errors
 
     @property
     def is_open(self) -> bool:
-        """Say whether the next line may belong to a message that has begun."""
-        return self._head is not None or self._reasons is not None
+        """Say whether the next line may belong to a message or a traceback that has begun."""
+        return self._head is not None or self._reasons is not None or self._traceback is not None
 
     def take(self, line: str) -> Iterator[Message]:
         """Take a line; yield the messages that it ends."""
@@ -129,20 +136,25 @@ class _Assembly:
     def close(self, *, survived: bool = False) -> Iterator[Message]:
         """Yield the message that has begun."""
         if self._head is not None:
-            yield Message(text=self._head, is_error=self._is_error, was_survived=survived)
+            yield Message(
+                text=self._head, is_error=self._is_error, is_exception=self._is_exception, was_survived=survived
+            )
             self._head = None
 
     def _begin(self, label: str, rest: str) -> Iterator[Message]:
         """Begin a message, if this line may tell something."""
-        if _TRACEBACK.search(rest):
+        if (found := _TRACEBACK.search(rest)) is not None:
+            if EXCEPTION.match(rest) and found.start():
+                yield Message(text=rest[: found.start()])  # a message of which another traceback is a part
             if not self._is_chained:
                 yield Message(begins_traceback=True)
-            self._is_chained = False
+            self._is_chained, self._traceback, self._has_frames = False, label, False
             return
+        is_exception = self._ends_traceback(label, rest)
         if _CHAINED.search(rest):
             self._is_chained = True
             return
-        if HARMLESS.search(rest) or not any(word in rest for word in _WORDS):
+        if not is_exception and (HARMLESS.search(rest) or not any(word in rest for word in _WORDS)):
             return
         before = bare(self.before).strip() if rest.startswith(" ") else ""
         if before.startswith('File "'):  # the code of a traceback
@@ -152,10 +164,21 @@ class _Assembly:
         if "[type=" in text and _LOCATION.fullmatch(before):
             text = f"{before}: {text.strip()}"  # pydantic names the key in the line before
         self._head, self._label, self._left = text, label, MOST_CONTINUED
-        self._is_error = level is not None and level[1] != "I"
+        self._is_error, self._is_exception = level is not None and level[1] != "I", is_exception
         if _PYDANTIC.search(text):
             yield from self.close()
             self._reasons = []
+
+    def _ends_traceback(self, label: str, rest: str) -> bool:
+        """Say whether a line is the exception of the traceback that has begun: the first that is not indented."""
+        if label != self._traceback or not rest.strip():
+            return False
+        if rest[0] in " \t":
+            self._has_frames = True
+            return False
+        ended = self._has_frames and _RAISED.fullmatch(rest) is not None
+        self._traceback = None if ended else self._traceback
+        return ended
 
     def _continues(self, head: str, rest: str) -> bool:
         text = rest.strip()
@@ -198,11 +221,11 @@ _WORDS = (
     *("shared memory", "space left", "manifest", "pull access", "toomanyrequests", "docker://", "ould not"),
     *("ImagePull", "ErrImage", "Invalid image", "nable to resolve", "service not known", "Cannot connect"),
     *("Can't load", "a tokenizer", "restricted", "does not appear", "communicate with", "Repo id", "device handle"),
-    *("[Errno", "unexpected keyword", "hf_transfer"),
+    *("[Errno", "unexpected keyword", "hf_transfer", "slots avail"),
+    *("as root", "No module"),
 )
 """A line only begins a message if it has one of these in it."""
 
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
 _BARS = re.compile(r"(?:[^|%]*%\|[^|]*\|[^\]|]*\])+\s*")
 _GLUED = re.compile(r"(?<=[^\s\]])(?=\[TensorRT-LLM\]\[)|(?<=\S)(?=\[\d\d/\d\d/\d{4}-[\d:]{8}\] \[TRT-LLM\])")
 _TIME = r"(?:\d{4}-\d\d-\d\dT[\d:.,]+\S* )?"
@@ -220,6 +243,7 @@ _TRACEBACK = re.compile(r"\bTraceback \(most recent call last\):$")
 _CHAINED = re.compile(
     r"^(?:During handling of the above exception|The above exception was the direct cause of the following)"
 )
+_RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*|_\w+|error|timeout)(?:: .*)?")
 _STRUCTURE = re.compile(
     r"Traceback \(most|File \"|During handling of the above|The above exception was|Exception raised from \w+ at"
     r"|frame #\d|\d+ +0x[0-9a-f]+ |-{20}|={20}"

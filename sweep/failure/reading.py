@@ -99,13 +99,13 @@ class _Reading:
         text = message.text
         known = _search(text)
         if known is None:
-            if EXCEPTION.search(text) and not _AFTERMATH.search(text):
+            if (message.is_exception or EXCEPTION.search(text)) and not _AFTERMATH.search(text):
                 self.fatal |= bool(_FATAL.search(text))
                 self.unexplained |= not (message.was_survived and _OPTIONAL.search(text))
             for name, pattern in _DETAILS.items():
                 if detail := pattern.search(text):
                     self.details.setdefault(name, {}).setdefault(detail.lastindex or 0, text)
-            if message.is_error or _TELLING.search(text):
+            if message.is_error or message.is_exception or _TELLING.search(text):
                 self._tell(text, is_cause=not _AFTERMATH.search(text))
             return
         place, name, rank = known
@@ -204,6 +204,7 @@ _FATAL = re.compile(r"CUDA (?:runtime |driver )?error|Assertion failed: |illegal
 
 _KNOWN = (
     *("of memory", "Memory", "insufficient", "alloc", "ALLOC_", "oom", "be created", "blocks left"),
+    *("cache blocks", "cache is needed"),
     *("must be large", "should not exceed", "max sequence", "not permitted", "[type=", "KV cache quant", "must equal"),
     *("unexpected", "yaml.", "validation", "No such ", "nvalid value", "Missing ", "Option ", "please provide"),
     *("not found", ": error: ", "for help.", "valid model", "NotFoundError", "Client ", "gated", "Gated", "user token"),
@@ -237,7 +238,9 @@ _TELLING = re.compile(
     r"^\S*(?:Error|Exception|Interrupt|Exit)\b(?::|$)|\b(?:ERROR|FATAL|error|fatal)\b: |^(?:Error|ERROR|FATAL)\b"
     r"|\b[Ff]ailed (?:to|with)\b|\bSegmentation fault|\bBus error|core dumped|terminate called|Assertion .*failed"
     r"|\bKilled\b|\bAborted\b|Assertion failed|CUDA error|\bCUDA_ERROR_|\bcuda failed\b"
-    r"|\bNCCL WARN\b|\bnon-zero status\b|^Last error: "
+    r"|\bNCCL WARN\b|\bnon-zero status\b|^Last error: |\bError response from daemon: |\bCannot connect to the Docker"
+    r"|^There are not enough slots|\battempt to run as root|\bversion `\w+_[\d.]+' not found|\bexec format error"
+    r"|: No module named "
 )
 _SAYS_NOTHING = re.compile(
     r"(?:Error|Failed|Completed|Succeeded|BackoffLimitExceeded|Job has reached the specified backoff limit|[\s:;,.()])*"

@@ -23,15 +23,19 @@ _HEADER, _RULE = b"Serving Benchmark Result", b"=" * 20
 _TITLES = (b" BACKEND", b" backend", b"= ENGINE DETAILS", _HEADER)
 
 _LABEL = re.compile(
-    rb"[\])>}]:? *$|^\S+ +\| *$|^\s*\d+: $|^\w+:\w+:$|\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)(?: +-|:) +$|\t$"
+    rb"(?:[\])}]|\w>):? *$|^\S+ +\| *$|^\s*\d+: $|^\w+:\w+:$|\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)(?: +-|:) +$|\t$"
     rb"|:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)? +$"
 )
 """What a label ends with that shows in no other line, as before a single one; never part of a sentence."""
 _COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+_PLACEHOLDER = re.compile(rb":[ \t]+(?:\{[a-z_][\w.:\[\]'\"]*\}|<[a-z_ ]+>)[ \t]*\r?(?:\n|\Z)")
+"""What a template of a report has in the place of numbers."""
 MOST_SAMPLED, MOST_TRIED = 200, 20
 """Lines in which a label is looked for, and labels that are tried for one sign."""
 SHORTEST_LABEL = 8
 """Of shorter ones a list of notes is made, such as `W3 `."""
+_QUOTED = re.compile(rb"[\s>|]+")
+"""Before each line of a text that is quoted."""
 
 # In what follows, ^ is where a line begins, or its text behind a label.
 _CLIENT: Mapping[bytes, bytes] = {  # a word of the line: the line
@@ -61,7 +65,7 @@ _PROGRAMS = (
 """Programs that begin and carry runs, as they name themselves before what they complain of."""
 _COMPLAINT = (
     rb"(?:\w+ error|[Ee]rror|ERROR|fatal|[Ff]ailed|[Cc]annot|[Cc]an't|[Uu]nable|[Cc]ould|invalid|un(?:known|recognized)"
-    rb"|not found|command not found|\(\d+\)|[Jj]ob |Force|Step|forcing|task)"
+    rb"|/\S+: version `|No module named |not found|command not found|\(\d+\)|[Jj]ob |Force|Step|forcing|task)"
 )
 _FAILED: Mapping[bytes, bytes] = {
     b"Traceback ": rb"Traceback \(most recent call last\):\s*$",
@@ -83,8 +87,8 @@ _FAILED: Mapping[bytes, bytes] = {
     b"Error response from daemon": rb"Error response from daemon: ",
     b"pyxis: ": rb"^(?:slurmstepd: error: )?pyxis: ",
     b"slurmstepd: ": rb"slurmstepd: (?:error|info|\*)",
-    **{program + b": ": b"^" + re.escape(program) + rb": " + _COMPLAINT for program in _PROGRAMS},
-    b"ERROR": rb"^(?:\[ERROR\]|ERROR: (?:This container|The NVIDIA Driver|No supported GPU))",
+    **{program + b": ": rb"^(?:/\S*/)?" + re.escape(program) + rb": " + _COMPLAINT for program in _PROGRAMS},
+    b"ERROR": rb"^(?:\[ERROR\]|ERROR: +(?:This container|The NVIDIA Driver|No supported GPU|\[Errno ))",
     b"FATAL": rb"^FATAL: +\S",
     b"mage": rb"^(?:(?:ErrImagePull|ImagePullBackOff): |Failed to pull image )",
     b"toomanyrequests": rb"^toomanyrequests: ",
@@ -105,13 +109,15 @@ _FAILED: Mapping[bytes, bytes] = {
     b"not found": rb"(?:line \d+: |\w: )\S*(?:trtllm-\w+|mpirun|srun|python3?|docker|enroot): (?:command )?not found",
     b": line ": rb"^\S+: line \d+: +(?:\d+ )?\w",  # bash of a script
     b"Killed": rb"^Killed\s*$",
-    b"Out of memory": rb"Out of memory: Killed process \d",
+    b"ut of memory": rb"[Oo]ut of memory: Killed process \d",
     b"oom": rb"\boom[-_]kill",
-    b"Segmentation fault": rb"Segmentation fault(?: \(|\s*$)",
-    b"Bus error": rb"Bus error(?: \(|\s*$)",
+    b"Segmentation fault": rb"^(?:\S*\] )?(?:Signal: |Fatal Python error: )?Segmentation fault(?: \(|\s*$)",
+    b"Bus error": rb"^(?:\S*\] )?(?:Signal: |Fatal Python error: )?Bus error(?: \(|\s*$)",
     b"core dumped": rb"\(core dumped\)",
     b"terminate called": rb"terminate called (?:after|without)",
-    b"mpirun ": rb"mpirun (?:noticed|detected|has exited|was unable)",
+    b"mpirun ": rb"mpirun (?:noticed|detected|has exited|has detected|was unable)",
+    b"not enough slots": rb"^There are not enough slots available",
+    b"exec format error": rb"^exec \S+: exec format error",
     b"MPI_ABORT": rb"MPI_ABORT was invoked on rank",
     b"ORTE_ERROR_LOG": rb"\bORTE_ERROR_LOG\b",
     b"PRTE ERROR": rb"\bPRTE ERROR: ",
@@ -186,7 +192,8 @@ def _has(block: bytes, word: bytes, sign: bytes) -> bool:
 
 def _is_label(before: bytes, block: bytes) -> bool:
     """Return whether most lines begin in the same way."""
-    label = Label.of(before.decode("utf-8", "replace")) if len(before.strip()) >= SHORTEST_LABEL else None
+    long_enough = len(before.strip()) >= SHORTEST_LABEL or _QUOTED.fullmatch(before)
+    label = Label.of(before.decode("utf-8", "replace")) if long_enough else None
     if label is None:
         return False
     lines = [line for line in block.split(b"\n", MOST_SAMPLED)[:MOST_SAMPLED] if line.strip()]
@@ -195,10 +202,14 @@ def _is_label(before: bytes, block: bytes) -> bool:
 
 
 def _has_title(block: bytes) -> bool:
-    """Return whether a report begins: with a title of benchmark_serving, or one of trtllm-bench and its rule."""
+    """Return whether a report begins: with a title of benchmark_serving, or one of trtllm-bench and its rule.
+
+    A template of one is none.
+    """
     return any(
         title_in(line.decode("utf-8", "replace")) is not None
         and (word == _HEADER or block.find(_RULE, end, end + LONGEST_LINE) >= 0)
+        and not _PLACEHOLDER.search(block, end, end + LONGEST_LINE)
         for word in _TITLES
         for line, end in _lines_with(block, word)
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sweep.line_labels import Label
+from sweep.line_labels import COLOUR, Label
 from sweep.report.arguments import DUMP, HEAD, fields_in, read_arguments
 from sweep.report.iterations import STEP, Iterations, StepReader
 from sweep.report.streams import EARLIER, Printed, Streams
@@ -36,14 +36,13 @@ _STARTS = (
 )
 _ASIDES = (STEP, b"PyTorchConfig(", b"LlmArgs(", b"AttentionRuntimeFeatures(", b"LLM Args:", b", max_num_requests=")
 _LINE = re.compile(rb"[^\r\n]*")
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
 _BAR = re.compile(r"(?:[A-Za-z][\w ()/.-]*:\s*)?\d{1,3}%\|.*?(?:it/s|s/it)[^\]]*\]")
 
 
 def plain(line: str) -> str:
     """Return a line without terminal colours and progress bars."""
     if "\x1b" in line:
-        line = _COLOUR.sub("", line)
+        line = COLOUR.sub("", line)
     return _BAR.sub("", line) if "%|" in line else line
 
 

@@ -67,6 +67,7 @@ def test_requests_without_tokens_failed() -> None:
         ("end_timestamp", 1),
         ("num_input_tokens", -1),
         ("first_token_timestamp", 5),
+        ("first_token_timestamp", 0),
         ("num_total_output_tokens", True),
     ],
 )

@@ -14,7 +14,7 @@ from sweep.report import Iterations, read_log
 from sweep.report.arguments import read_arguments
 from sweep.report.evidence import read_steps
 from sweep.report.iterations import MOST_BUCKETS
-from sweep.report.log import BLOCK_BYTES, LONGEST_LINE
+from sweep.report.log import BLOCK_BYTES, LONGEST_LINE, together
 
 REPORTS = Path(__file__).parent.parent / "data" / "reports"
 REPORT = (REPORTS / "1.2.0rc2-throughput-streaming.txt").read_text()
@@ -303,3 +303,13 @@ def test_the_excerpt_gives_the_same_again() -> None:
     assert "ValueError: in the end" in whole.excerpt
     again = read_log(io.BytesIO(whole.excerpt.encode()))
     assert (again.report, again.arguments) == (whole.report, whole.arguments)
+
+
+def test_texts_of_one_run_add_to_the_one_with_the_report() -> None:
+    server = read_log(io.BytesIO(f"{PYTORCH_CONFIG}\n".encode()))
+    client = read_log(io.BytesIO(REPORT.encode()))
+    both = together([client, server])
+    assert both.report == client.report
+    assert dict(both.arguments) == {**server.arguments, **client.arguments}
+    assert server.arguments["moe_config.backend"] == "CUTLASS"
+    assert together([client]) is client

@@ -10,6 +10,7 @@ import pytest
 
 from sweep.report import Log, Report, read_log
 from sweep.report.log import MOST_LINES
+from sweep.report.streams import Streams
 from tests.labelled import LABELS, clock, labelled
 
 REPORTS = Path(__file__).parent.parent / "data" / "reports"
@@ -132,6 +133,17 @@ def test_a_labelled_report_that_never_ends_is_given_up() -> None:
     begun = text[: text.index("0: = PERFORMANCE")]
     assert report(begun + "nothing\n" * (MOST_LINES + 200) + text) == report(STREAMING)
     assert "no end" in (log(begun).problem or "")
+
+
+def test_a_report_that_began_late_and_never_ends_is_given_up_as_soon() -> None:
+    begun = STREAMING[: STREAMING.index("= PERFORMANCE")]
+    streams = Streams(500)
+    for line in [*["nothing"] * 10_000, *begun.split("\n"), *["nothing"] * 300]:
+        streams.take(line)
+    assert streams.open
+    for _ in range(300):
+        streams.take("nothing")
+    assert not streams.open
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 4096])

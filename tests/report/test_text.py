@@ -398,3 +398,16 @@ def test_a_report_that_never_ends_is_given_up() -> None:
     begun = text()[: text().index("= PERFORMANCE")]
     found = log(begun + "nothing\n" * (MOST_LINES + 10) + text())
     assert found.report == WHOLE
+
+
+@pytest.mark.parametrize("row", ["MIN: 7 8 9", "NVIDIA H100, memory 80.00 GB, 2.00 GHz"])
+@pytest.mark.parametrize("section", ["WORLD +", "REQUEST DETAILS", "PERFORMANCE OVERVIEW", "DATASET", "MACHINE"])
+def test_a_row_of_one_section_means_nothing_in_another(section: str, row: str) -> None:
+    if section.startswith("DATASET" if row.startswith("MIN") else "MACHINE"):
+        return  # that is its own
+    said = (REPORTS / "1.2.0rc3-throughput-streaming.txt").read_text()
+    place = said.index("\n", said.index("====", said.index(f"= {section}"))) + 1
+    found = log(said[:place] + row + "\n" + said[place:])
+    whole = log(said).report
+    assert whole is not None
+    assert found.report is None or (found.report.isl, found.report.gpu_name) == (whole.isl, whole.gpu_name)
