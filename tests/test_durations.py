@@ -10,7 +10,7 @@ import pytest
 
 from sweep import composition, durations, matrix, predict, simulate
 from sweep.cli import run_command
-from sweep.point import UNLIMITED
+from sweep.point import UNLIMITED, Model, Point
 from tests.test_predict import LLAMA, point
 
 pytestmark = pytest.mark.skipif(not predict.available(), reason="the extra `predict` is not installed")
@@ -62,6 +62,21 @@ def test_what_is_suggested_is_enough() -> None:
     assert limit > found.predicted_s + durations.LOAD_S
     assert durations.overlong([("a", LONG, LLAMA)], timeout_s=limit) == ()
     assert durations.overlong([("a", LONG, LLAMA)], timeout_s=found.predicted_s + durations.LOAD_S) == ()
+
+
+def test_of_many_points_every_one_is_found_and_not_all_are_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durations, "ENOUGH", 2)
+    asked: list[int] = []
+
+    def predicted_s(point: Point, _: Model) -> float:
+        asked.append(point.osl)
+        return float(point.osl)
+
+    monkeypatch.setattr(durations, "predicted_s", predicted_s)
+    points = [(str(osl), replace(LONG, osl=osl), LLAMA) for osl in range(1, 31)]
+    found = durations.overlong(points, timeout_s=durations.LOAD_S + 9)
+    assert [each.point.osl for each in found] == list(range(30, 9, -1))
+    assert asked == list(range(30, 7, -1))
 
 
 def test_plan_names_every_point_and_the_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
