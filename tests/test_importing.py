@@ -10,6 +10,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -578,6 +580,23 @@ def test_a_line_without_end_is_read_in_bounded_memory(tmp_path: Path) -> None:
     assert "pod.log.gz: line 1: a SWEEP_RESULT line is no JSON" in said.err
 
 
+def carried_utf16(line: str) -> bytes:
+    return line.encode("utf-16-le")
+
+
+@pytest.mark.parametrize("carried", [carried_utf16])
+def test_a_carried_text_is_read_in_bounded_memory(run: Any, tmp_path: Path, carried: Callable[[str], bytes]) -> None:
+    begin = b"\xff\xfe" if carried is carried_utf16 else b""
+    oom = carried("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n")
+    log = packed(tmp_path / "long.log.gz", begin, carried(f"step {'x' * 1_000}\n"), 24, oom)
+    tracemalloc.start()
+    try:
+        assert run("--json", log).row["failure_kind"] == "oom"
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_more_json_than_fits_into_memory_is_refused(tmp_path: Path) -> None:
     long = packed(tmp_path / "long.json.gz", b'{"results": "', b"x", 1_500, b'"}')
     many = packed(tmp_path / "many.json.gz", b"[{", b"},{", 200, b"}]")
@@ -684,7 +703,8 @@ def test_the_exit_code_is_of_the_files_that_were_named(run: Any, tmp_path: Path)
     assert [run(*into).code, run(*into).code] == [0, 0]  # it has its row already
 
 
-def test_a_byte_order_mark_changes_nothing(run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_a_byte_order_mark_tells_how_a_text_is_written(run: Any, tmp_path: Path, encoding: str) -> None:
     shutil.copy(REPORTS / f"{RECORDS}.request_json", tmp_path / "records.request_json")
     for name, text in (
         ("a.json", STREAMING.read_bytes()),
@@ -692,11 +712,18 @@ def test_a_byte_order_mark_changes_nothing(run: Any, tmp_path: Path) -> None:
         ("c.json", (REPORTS / "serving-default.json").read_bytes()),
         ("d.request_json", (REPORTS / f"{RECORDS}.request_json").read_bytes()),
     ):
-        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text)
-    (tmp_path / "a.iteration_log").write_bytes(b'\xef\xbb\xbf{"iter": 1, "iterLatencyMS": 2}\n')
+        (tmp_path / name).write_bytes(marked(text.decode(), encoding))
+    (tmp_path / "a.iteration_log").write_bytes(marked('{"iter": 1, "iterLatencyMS": 2}\n', encoding))
     rows = run("--json", tmp_path).rows
     assert [row["status"] for row in rows] == ["ok"] * 5
     assert rows[0]["steps"] == 1
+    failed = marked("vLLM\r\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\r\n", encoding)
+    (tmp_path / "failed.txt.gz").write_bytes(gzip.compress(failed))
+    assert run("--json", tmp_path / "failed.txt.gz").row["failure_kind"] == "oom"
+
+
+def marked(text: str, encoding: str) -> bytes:
+    return text.encode(encoding) if encoding.endswith("sig") else ("\ufeff" + text).encode(encoding)
 
 
 def test_a_point_of_a_pods_log_names_no_folder(run: Any, tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from sweep.errors import UsageError
 from sweep.importing import podlogs
 from sweep.importing.names import SUFFIXES, ends_as_stream, plain_name, stem_of
 from sweep.importing.pairs import Group, Text, runs_of
+from sweep.importing.texts import HEAD_BYTES
 from sweep.importing.value import FileKind, Run, open_file, read_file, why
 from sweep.published import RESULT, STEP
 from sweep.report.requests import are_records
 from sweep.report.serving import is_serving
 
-HEAD_BYTES = 64 << 10
 MOST_ZEROS = 0.01
 """Share of zero bytes that a log may have in it, of a tool that went wrong."""
 _CUT_REPORT = re.compile(
@@ -174,7 +174,7 @@ def kind_of(path: Path) -> FileKind:
         head = file.read(HEAD_BYTES)
     if head.count(b"\0") > len(head) * MOST_ZEROS:
         raise Unreadable("it is no text")
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    start = head.lstrip()
     if start[:1] in (b"{", b"["):
         first, _, rest = start.partition(b"\n")
         if re.match(rb"\{\s*['\"]", first) and _is_step(first):

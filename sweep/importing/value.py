@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
+import contextlib
 import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sweep.errors import UsageError
+from sweep.importing.texts import plain
 
 MOST_JSON_BYTES = 256 << 20
 """A JSON file is held in memory whole. One with the texts of 5,000 requests of 8,192 tokens has about 200 MB."""
@@ -47,12 +48,20 @@ class Run:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file, unpacked if it is a .gz."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    """Open a file, unpacked if it is a .gz, as UTF-8 without a byte order mark.
+
+    Raises:
+        OSError, EOFError, zlib.error: it cannot be opened or unpacked.
+    """
+    with contextlib.ExitStack() as opened:
+        file: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        text = plain(opened.enter_context(file))
+        opened.pop_all()
+    return text
 
 
 def read_file(path: Path) -> bytes:
-    """Return all of a JSON file, without the byte order mark that some tools write before it.
+    """Return all of a JSON file.
 
     Raises:
         UsageError: it holds more than would be decoded in bounded memory.
@@ -63,7 +72,7 @@ def read_file(path: Path) -> bytes:
         raise UsageError(f"{path} is more than {MOST_JSON_BYTES >> 20} MiB of JSON, which is the most that is read")
     if sum(map(said.count, (b",", b"[", b"{"))) > MOST_JSON_VALUES:
         raise UsageError(f"{path} has more than {MOST_JSON_VALUES:,} values of JSON, which is the most that is read")
-    return said.removeprefix(codecs.BOM_UTF8)
+    return said
 
 
 def pieces_of(path: Path) -> Iterator[str]:
