@@ -261,6 +261,77 @@ def test_a_program_that_dies_at_once_is_a_run(run: Any, tmp_path: Path, text: st
     assert (row["status"], row["failure_kind"], why in row["failure_message"]) == ("failed", kind, True)
 
 
+# -------------------------------------------------------------------------------------- lines that are entries of JSON
+
+
+def times(lines: list[str]) -> list[tuple[str, str]]:
+    return [(line, f"2026-01-17T18:48:{n // 50:02}.{n % 50:02}Z") for n, line in enumerate(lines)]
+
+
+def by_docker(lines: list[str]) -> str:
+    """Write a line to stdout in two parts and, between them, one to stderr."""
+    parts = [part for line, time in times(lines) for part in ((line[:9], time), (line[9:] + "\n", time))]
+    entries = [{"log": part, "stream": "stdout", "time": time} for part, time in parts]
+    for place in range(len(entries) - 1, 0, -20):
+        entries.insert(place, {"log": "[TRT-LLM] [I] working\n", "stream": "stderr", "time": entries[place]["time"]})
+    return "".join(f"{json.dumps(entry)}\n" for entry in entries)
+
+
+def by_gcloud(lines: list[str]) -> str:
+    entries = [{"insertId": "a", "textPayload": line, "timestamp": time} for line, time in times(lines)]
+    return json.dumps([{"protoPayload": {}, "timestamp": "2026-01-17T18:48:00Z"}, *entries], indent=2)
+
+
+def by_gcloud_newest_first(lines: list[str]) -> str:
+    return json.dumps([{"textPayload": line, "timestamp": time} for line, time in times(lines)][::-1])
+
+
+def by_gcloud_structured(lines: list[str]) -> str:
+    entries = [{"jsonPayload": {"message": f"{line}\n", "level": "info"}, "timestamp": t} for line, t in times(lines)]
+    return "".join(f"{json.dumps(entry)}\n" for entry in entries)
+
+
+def by_logcli(lines: list[str]) -> str:
+    entries = [{"labels": {"pod": "bench"}, "line": line, "timestamp": time} for line, time in times(lines)]
+    return "".join(f"{json.dumps(entry)}\n" for entry in entries[::-1])
+
+
+def by_loki_cut(lines: list[str]) -> str:
+    return "".join(f"{json.dumps({'line': line})}\n" for line in [*lines, "the end"])[:-5]
+
+
+CARRIERS = [by_docker, by_gcloud, by_gcloud_newest_first, by_gcloud_structured, by_logcli, by_loki_cut]
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_log_of_entries_is_read_as_the_text_in_them(
+    run: Any, tmp_path: Path, carrier: Callable[[list[str]], str]
+) -> None:
+    texts = {
+        "bench.json": STREAMING.with_suffix(".txt").read_text(),
+        "serving.log": (REPORTS / "serving-default.txt").read_text(),
+        "failed.jsonl": (FAILURES / "handwritten-oom-cpp.txt").read_text(),
+        "pod.json": f"SWEEP_STEP point a 1-1\n{told('a', **OOM)}",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(carrier(text.splitlines()))
+    rows = {Path(row["imported_from"]).name: row for row in run("--json", tmp_path).rows}
+    assert sorted(rows) == ["bench.json", "failed.jsonl", "pod.json#a:1-1", "serving.log"]
+    bench, failed, pod, serving = (rows[name] for name in sorted(rows))
+    assert (bench["status"], bench["output_tput_tps"], bench["ttft_ms_p50"]) == ("ok", 6168.047, 307.3594)
+    assert (serving["status"], serving["concurrency"], serving["num_requests"]) == ("ok", 64, 320)
+    assert (failed["status"], failed["failure_kind"], pod["failure_kind"]) == ("failed", "oom", "oom")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"log": 1, "stream": "stdout"}', '{"line": "a", "tok": 3}', '[{"log": "a"}]', "[{}]"]
+)
+def test_other_json_is_no_log_of_entries(run: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "frame.json").write_text(text)
+    said = run("--json", tmp_path / "frame.json")
+    assert said.code == 3 and "it is JSON, but no report" in said.err
+
+
 # -------------------------------------------------------------------------------------------------- one run, many files
 
 
@@ -584,15 +655,19 @@ def carried_utf16(line: str) -> bytes:
     return line.encode("utf-16-le")
 
 
-@pytest.mark.parametrize("carried", [carried_utf16])
+def carried_by_docker(line: str) -> bytes:
+    return f"{json.dumps({'log': line, 'stream': 'stdout', 'time': '2026-01-17T18:48:10Z'})}\n".encode()
+
+
+@pytest.mark.parametrize("carried", [carried_utf16, carried_by_docker])
 def test_a_carried_text_is_read_in_bounded_memory(run: Any, tmp_path: Path, carried: Callable[[str], bytes]) -> None:
     begin = b"\xff\xfe" if carried is carried_utf16 else b""
     oom = carried("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB\n")
-    log = packed(tmp_path / "long.log.gz", begin, carried(f"step {'x' * 1_000}\n"), 24, oom)
+    log = packed(tmp_path / "long.log.gz", begin, carried(f"step {'x' * 10_000}\n"), 16, oom)
     tracemalloc.start()
     try:
         assert run("--json", log).row["failure_kind"] == "oom"
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
 

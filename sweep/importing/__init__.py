@@ -2,7 +2,8 @@
 
     files.py      which files there are, and what each is
     names.py      what their names say
-    texts.py      a file as UTF-8, whatever was written
+    texts.py      the text in a file, whatever wrote or carried it
+    entries.py    logs of which each line is an entry of JSON
     signs.py      what shows that a text is the log of a run
     pairs.py      which texts are of one run
     podlogs.py    the log of a pod of ours holds many runs

@@ -1,4 +1,8 @@
-"""The text in a file as UTF-8, whatever the shell wrote: PowerShell's > and Tee-Object write UTF-16."""
+"""The text in a file as UTF-8, as the program printed it: whatever wrote or carried it.
+
+PowerShell's > and Tee-Object write UTF-16. Docker's json-file, an export of Google Cloud Logging and one of Loki hold a
+JSON object for each line (entries.py).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import codecs
 import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
+
+from sweep.importing.entries import are_entries, text_in
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -16,18 +22,22 @@ PIECE = 1 << 18
 
 
 def plain(file: BinaryIO) -> BinaryIO:
-    """Return a file as a stream of UTF-8 without a byte order mark; closing it closes the file.
+    """Return the text in a file as a stream of UTF-8 without a byte order mark; closing it closes the file.
 
     Raises:
         OSError, EOFError, zlib.error: the begin of the file cannot be read.
     """
     head = file.read(HEAD_BYTES)
-    if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    encoding = "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    start = head.decode(encoding, "replace")
+    carried = are_entries(start)
+    if encoding != "utf-16" and not carried:
         file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
         return file
     file.seek(0)
-    text = io.TextIOWrapper(file, encoding="utf-16", errors="replace", newline="")
-    return io.BufferedReader(_Stream(text, iter(lambda: text.read(PIECE), "")), HEAD_BYTES)
+    text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
+    pieces = iter(lambda: text.read(PIECE), "")
+    return io.BufferedReader(_Stream(text, text_in(pieces, start) if carried else pieces), HEAD_BYTES)
 
 
 class _Stream(io.RawIOBase):
