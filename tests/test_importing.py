@@ -332,6 +332,23 @@ def test_other_json_is_no_log_of_entries(run: Any, tmp_path: Path, text: str) ->
     assert said.code == 3 and "it is JSON, but no report" in said.err
 
 
+@pytest.mark.parametrize("details", [0, 100_000])
+def test_each_report_that_was_appended_is_a_row(run: Any, tmp_path: Path, details: int) -> None:
+    first = json.loads((REPORTS / "serving-default.json").read_text()) | {"generated_texts": ["x" * details]}
+    second = {**first, "max_concurrency": 32}
+    appended = tmp_path / "all_tp4.jsonl"
+    appended.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    said = run("--json", "--pattern", "*_tp{tp}", appended)
+    assert said.code == 0
+    assert [(row["concurrency"], row["tp"], row["num_requests"]) for row in said.rows] == [(64, 4, 320), (32, 4, 320)]
+    assert [Path(row["imported_from"]).name for row in said.rows] == ["all_tp4.jsonl#1", "all_tp4.jsonl#2"]
+    appended.write_text(f'{json.dumps(first)}\n\n{{"a": 1}}\n{json.dumps(second)[:500]}')
+    said = run("--json", appended)
+    assert said.code == 3 and "line 3: it is no report" in said.err
+    assert [row["failure_kind"] for row in said.rows][1:] == ["no_report"]
+    assert "cut off" in said.rows[1]["failure_message"]
+
+
 # -------------------------------------------------------------------------------------------------- one run, many files
 
 

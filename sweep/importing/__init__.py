@@ -7,6 +7,7 @@
     signs.py      what shows that a text is the log of a run
     pairs.py      which texts are of one run
     podlogs.py    the log of a pod of ours holds many runs
+    appended.py   a file of many reports, one a line
     settings.py   what a report does not state: given, in the file's name, or null
     runs.py       one run's files become one outcome
     known.py      which runs a table holds already

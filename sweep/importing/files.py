@@ -16,14 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweep.errors import UsageError
-from sweep.importing import podlogs
+from sweep.importing import appended, podlogs
 from sweep.importing.names import SUFFIXES, ends_as_stream, plain_name, stem_of
 from sweep.importing.pairs import Group, Text, runs_of
 from sweep.importing.texts import HEAD_BYTES
 from sweep.importing.value import FileKind, Run, open_file, read_file, why
 from sweep.published import RESULT, STEP
 from sweep.report.requests import are_records
-from sweep.report.serving import is_serving
 
 MOST_ZEROS = 0.01
 """Share of zero bytes that a log may have in it, of a tool that went wrong."""
@@ -51,7 +50,7 @@ class NotOurs(Unreadable):
 def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Path, str], dict[Path, str]]:
     """Return the runs, the files that gave no row though they were named or should have, and others of folders; why.
 
-    unpacked: an empty folder for what is taken out of the logs of pods; it must outlive the runs.
+    unpacked: an empty folder for what is taken out of files that hold many runs; it must outlive the runs.
 
     A report that is named is a row of its own, and so is a run's text. Of a folder each run is one row.
     """
@@ -59,7 +58,7 @@ def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Pa
     unreadable: dict[Path, str] = {}
     others: dict[Path, str] = {}
     asked: set[Path] = set()
-    of_pods: list[Run] = []
+    of_many: list[Run] = []
     for path in paths:
         named = not os.path.isdir(path)
         try:
@@ -76,11 +75,12 @@ def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Pa
             group = groups.setdefault(key, Group(*key))
             try:
                 kind = kind_of(file)
-                if kind is FileKind.POD_LOG:
-                    found, damaged = podlogs.unpack(file, unpacked / f"{len(of_pods)}")
+                if kind in (FileKind.POD_LOG, FileKind.REPORTS):
+                    unpack = podlogs.unpack if kind is FileKind.POD_LOG else appended.unpack
+                    found, damaged = unpack(file, unpacked / f"{len(of_many)}")
                     if damaged:
                         unreadable[file] = "; ".join(damaged)
-                    of_pods += found
+                    of_many += found
                     if found or damaged:
                         continue
                 _add(group, file, kind, named=named)
@@ -91,7 +91,7 @@ def find_runs(paths: Sequence[Path], unpacked: Path) -> tuple[list[Run], dict[Pa
     runs, of_none = runs_of(groups.values())
     others |= of_none
     unreadable |= {file: why for file, why in others.items() if file in asked}
-    return [*runs, *of_pods], unreadable, {file: why for file, why in others.items() if file not in asked}
+    return [*runs, *of_many], unreadable, {file: why for file, why in others.items() if file not in asked}
 
 
 def _add(group: Group, file: Path, kind: FileKind, *, named: bool) -> None:
@@ -179,6 +179,8 @@ def kind_of(path: Path) -> FileKind:
         first, _, rest = start.partition(b"\n")
         if re.match(rb"\{\s*['\"]", first) and _is_step(first):
             return FileKind.ITERATIONS
+        if appended.are_reports(start):
+            return FileKind.REPORTS
         if rest.lstrip()[:1] == first[:1] and _is_json(first):
             raise NotOurs("it is JSON, one text a line, and no file of a benchmark's")
     if re.match(rb"\{\s*['\"}]", start):
@@ -190,17 +192,21 @@ def kind_of(path: Path) -> FileKind:
 
 def _kind_of_json(path: Path, cut_is: FileKind | None) -> FileKind:
     try:
-        said = json.loads(read_file(path))
+        text = read_file(path)
     except UsageError as error:
         raise Unreadable(str(error).removeprefix(f"{path} ")) from None
+    try:
+        said = json.loads(text)
     except (ValueError, RecursionError):
+        if appended.are_reports(text):  # the first one is longer than the head
+            return FileKind.REPORTS
         if cut_is is None:
             raise Unreadable(_NO_REPORT) from None
         return cut_is  # a run that was killed while it wrote
     if are_records(said):
         return FileKind.REQUESTS
     if isinstance(said, dict):
-        if is_serving(said) or {"performance", "request_info"} & said.keys():
+        if appended.is_report(said):
             return FileKind.REPORT
         if said and all(key.isdigit() and isinstance(value, str) for key, value in said.items()):
             return FileKind.OUTPUTS

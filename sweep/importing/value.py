@@ -24,9 +24,10 @@ LONGEST_PIECE = 1 << 20
 
 
 class FileKind(Enum):
-    """What a file holds. Of the last three alone no row can be made; of a POD_LOG many."""
+    """What a file holds. Of the last three alone no row can be made; of a POD_LOG and of REPORTS many."""
 
     REPORT = "report"
+    REPORTS = "reports"
     LOG = "log"
     POD_LOG = "pod_log"
     REQUESTS = "requests"
