@@ -349,6 +349,45 @@ def test_each_report_that_was_appended_is_a_row(run: Any, tmp_path: Path, detail
     assert "cut off" in said.rows[1]["failure_message"]
 
 
+LOOP = (REPORTS / "serving-default.txt").read_text()
+FASTER = LOOP.replace(
+    "P99 TTFT (ms):                           460.68", "P99 TTFT (ms):                           460.67"
+)
+CRASH = (FAILURES / "handwritten-oom-cpp.txt").read_text()
+
+
+@pytest.mark.parametrize("label", ["", "2026-01-17T18:48:10.1Z ", "bench.log:{n}:"])
+def test_a_log_of_several_runs_says_which_one_was_read(run: Any, tmp_path: Path, label: str) -> None:
+    log = tmp_path / "loop.log"
+    lines = f"{LOOP}\n{FASTER}\n".splitlines()
+    log.write_text("".join(f"{label.format(n=n)}{line}\n" for n, line in enumerate(lines)))
+    for into in ((), ("--into", tmp_path / "table")):
+        said = run("--json", *into, log)
+        assert said.code == 0 and said.row["ttft_ms_p99"] == 460.67
+        assert f"sweep: {log}: 2 reports in it; the last one was read\n" in said.err
+
+
+def test_a_failure_after_the_last_report_is_told(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "loop.log"
+    log.write_text(f"{LOOP}\n{CRASH}")
+    said = run("--json", log)
+    assert said.row["status"] == "ok"
+    assert f"sweep: {log}: a failure stands after its last report (oom): " in said.err
+    log.write_text(f"{CRASH}\n{LOOP}")  # it was tried again
+    assert "sweep: " not in run("--json", log).err
+
+
+def test_the_same_report_again_is_one(run: Any, tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    ranks = (
+        (f"0: {line}\n", f"1: {other}\n") for line, other in zip(LOOP.split("\n"), FASTER.split("\n"), strict=True)
+    )
+    for text in (LOOP + LOOP, "".join(line for pair in ranks for line in pair)):
+        log.write_text(text)
+        said = run("--json", log)
+        assert said.row["status"] == "ok" and "sweep: " not in said.err
+
+
 # -------------------------------------------------------------------------------------------------- one run, many files
 
 

@@ -8,7 +8,7 @@ import math
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sweep.analysis import Comparison
+    from sweep.importing import Imported
     from sweep.table import Results
 
 MOST_INPUT_BYTES = 8 << 30
@@ -260,7 +261,7 @@ def import_files(arguments: list[str]) -> int:
         runs, unreadable, ignored = importing.find_runs(paths, Path(folder) / "unpacked")
         for run in runs:  # what came by standard input lies in no folder of the user's
             run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
-        imported = importing.read_runs(runs, given, pattern, unreadable)
+        imported = _with_notes(importing.read_runs(runs, given, pattern, unreadable))
         if said.into is not None:
             rows, known = importing.add_to(results_at(Path(said.into)), imported)
         else:
@@ -271,6 +272,14 @@ def import_files(arguments: list[str]) -> int:
     _tell_import(rows, as_json=said.json, into=said.into, known=known, ignored=sorted(ignored))
     named = {*paths, *(Path(path.name) for path in paths if path.parent == Path(folder))}
     return Exit.INCOMPLETE if named & unreadable.keys() else Exit.OK
+
+
+def _with_notes(imported: Iterable[Imported]) -> Iterator[Imported]:
+    """Yield runs, having told what is in their files and in no row."""
+    for item in imported:
+        for note in item.notes:
+            print(f"sweep: {item.named}: {note}", file=sys.stderr)
+        yield item
 
 
 def _tell_import(

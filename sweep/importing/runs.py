@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import zlib
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sweep.errors import NONSENSE, ReportError, UsageError
+from sweep.failure import classify
 from sweep.importing.settings import Pattern, settings_of
 from sweep.importing.value import FileKind, Run, open_file, pieces_of, read_file
-from sweep.outcome import conclude
+from sweep.outcome import VAGUE, conclude
 from sweep.point import SETTINGS
 from sweep.published import Published, read_files
-from sweep.report import Evidence, weigh
+from sweep.report import Evidence, Log, weigh
 from sweep.table import PREDICTED_BY, STATED, Outcome, Source, columns_of, imported_row, storable
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ SIMULATED_VERSION = "simulated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """One run, read: what its row says and what is kept of it."""
+    """One run, read: what its row says and what is kept of it; `notes` tell what else its log holds and no row says."""
 
     named: Path
     asked: Mapping[str, Any]
@@ -42,6 +44,7 @@ class Imported:
     report_text: str | None
     requests_text: str | None
     log_excerpt: str
+    notes: tuple[str, ...] = ()
 
     def row(self, **of_table: Any) -> dict[str, Any]:
         """Return its row; `of_table` are sweep_id, repeat and log_path where it lands in one."""
@@ -119,7 +122,16 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
             report_text=report,
             requests_text=requests,
             log_excerpt="" if evidence.log is None else evidence.log.excerpt,
+            notes=() if evidence.log is None else tuple(_notes(evidence.log)),
         )
+
+
+def _notes(log: Log) -> Iterator[str]:
+    """Tell what a log holds besides the report that was read: other runs, as a loop of a shell writes them."""
+    if log.reports > 1:
+        yield f"{log.reports} reports in it; the last one was read"
+    if log.report is not None and (found := classify(io.StringIO(log.after))).kind not in VAGUE:
+        yield f"a failure stands after its last report ({found.kind}): {found.message}"
 
 
 def path_text(path: Path) -> str:

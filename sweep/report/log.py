@@ -27,6 +27,8 @@ MOST_LINES = 20_000
 """A report that has not ended after so many lines never will."""
 MOST_LABELLED = 64
 """Dumps of arguments behind a label that are kept until the report tells what the label is."""
+MOST_COUNTED = 1000
+"""So many runs in one log are told apart."""
 LINES_TO_DUMP = 8
 """So many lines may other ranks print between `LLM Args:` and the line that it announces."""
 
@@ -35,6 +37,7 @@ _STARTS = (
     *(line.encode() for line in EARLIER),
 )
 _ASIDES = (STEP, b"PyTorchConfig(", b"LlmArgs(", b"AttentionRuntimeFeatures(", b"LLM Args:", b", max_num_requests=")
+_SETTINGS = "tool model tp pp ep max_batch_size max_num_tokens concurrency num_requests isl_mean osl_mean".split()
 _LINE = re.compile(rb"[^\r\n]*")
 _BAR = re.compile(r"(?:[A-Za-z][\w ()/.-]*:\s*)?\d{1,3}%\|.*?(?:it/s|s/it)[^\]]*\]")
 
@@ -51,14 +54,19 @@ class Log:
     """What a log holds.
 
     report: the last complete one. problem: why the last one that ended after it is none.
+    reports: of how many runs complete reports are in it; what several ranks or an echo print of one run is one.
+    after: what stands after that report, of a long text the end.
     arguments: what the engine dumped of its arguments before that report, by dotted key of the engine YAML.
-    excerpt: the lines that all this was read from, and the end of the log; it gives the same Log again.
+    excerpt: the lines that all this was read from, and the end of the log; it gives the same Log again, but for the
+        number of reports.
     """
 
     report: Report | None
+    reports: int
     problem: str | None
     arguments: Mapping[str, str]
     iterations: Iterations | None
+    after: str
     excerpt: str
 
 
@@ -82,9 +90,11 @@ def together(logs: Sequence[Log]) -> Log:
     arguments = {key: value for log in others for key, value in log.arguments.items()}
     return Log(
         report=main.report,
+        reports=max(log.reports for log in logs),
         problem=next((log.problem for log in (main, *others) if log.problem is not None), None),
         arguments=arguments | dict(main.arguments),
         iterations=next((log.iterations for log in (main, *others) if log.iterations is not None), None),
+        after=main.after,
         excerpt="\n".join(log.excerpt for log in (*others, main) if log.excerpt),
     )
 
@@ -103,10 +113,30 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     yield carry
 
 
+class _Counted:
+    """Counts runs by their reports: those that one writer printed and that differ, or that differ in their settings."""
+
+    def __init__(self) -> None:
+        self._figures: dict[object, set[int]] = {}
+        self._settings: set[object] = set()
+
+    @property
+    def runs(self) -> int:
+        return max(len(self._settings), *map(len, self._figures.values())) if self._figures else 0
+
+    def add(self, printed: Printed) -> None:
+        report = printed.report
+        if self.runs < MOST_COUNTED:
+            self._figures.setdefault((printed.label, printed.numbers), set()).add(hash(repr(report)))
+            self._settings.add(tuple(getattr(report, name) for name in _SETTINGS))
+
+
 class _Reader:
     def __init__(self) -> None:
         self._streams = Streams(MOST_LINES)
         self._printed: Printed | None = None
+        self._counted = _Counted()
+        self._bytes_after = 0  # the last report
         self._dumps: dict[str, str] = {}  # by what the dump is of: its line
         self._lines_to_dump = 0  # so many lines may still come before the dump that the last head announced
         self._labelled: deque[str] = deque(maxlen=MOST_LABELLED)
@@ -119,6 +149,7 @@ class _Reader:
     def feed(self, block: bytes) -> None:
         """Take whole lines."""
         self._tail = (self._tail + block)[-TAIL_BYTES:] if len(block) < TAIL_BYTES else block[-TAIL_BYTES:]
+        self._bytes_after += len(block)
         asides, seen, position = self._asides(block), 0, 0
         starts = iter(_line_begins(block, _STARTS))
         while True:
@@ -134,6 +165,8 @@ class _Reader:
                         self._aside(asides[seen][1])
                         seen += 1
                     self._printed = printed
+                    self._counted.add(printed)
+                    self._bytes_after = len(block) - position
                     self._conclude(printed.label)
                 if not self._streams.open:
                     break
@@ -155,9 +188,11 @@ class _Reader:
         parts = [*self._argument_lines, *([] if whole or not report else [report]), tail]
         return Log(
             report=None if printed is None else printed.report,
+            reports=self._counted.runs,
             problem=problem,
             arguments=self._arguments,
             iterations=self._iterations,
+            after=self._tail[max(0, len(self._tail) - self._bytes_after) :].decode("utf-8", "replace"),
             excerpt="\n".join(parts),
         )
 

@@ -42,11 +42,12 @@ def title_in(line: str) -> re.Match[str] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Printed:
-    """A whole report, the lines that it was read from, without their label, and that label."""
+    """A whole report, the lines that it was read from, without their label, that label and the numbers in it."""
 
     report: Report
     lines: list[str]
     label: Label | None
+    numbers: tuple[str, ...] | None
 
 
 @dataclass(slots=True)
@@ -171,7 +172,7 @@ class Streams:
             )
             if numbers is None:
                 self._earlier = deque((x for x in self._earlier if _heard(label, x) is None), MOST_STREAMS)
-            return Printed(report=report, lines=stream.lines, label=label)
+            return Printed(report=report, lines=stream.lines, label=label, numbers=numbers)
         if not stream.lasts(self._line, self._most):
             self._keep(lambda _label, _numbers, other: other is not stream)
         return None
