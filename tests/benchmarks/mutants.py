@@ -72,7 +72,6 @@ TARGETS: Mapping[str, Target] = {
         tests=["tests/test_work.py", "tests/test_published.py", "tests/test_steering.py"],
     ),
 }
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "results", "build", "dist", "*.egg-info")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,10 @@ def configure(tree: Path, target: Target, timeout_s: float) -> None:
 def begin(name: str, target: Target, folder: Path, programs: Path) -> tuple[Path, int]:
     """Copy the tree, and return the copy and how many mutants there could be."""
     tree = folder / name
-    shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
+    known = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, text=True)
+    for file in known.split("\0")[:-1]:
+        (tree / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tree / file)
     configure(tree, target, 20 * TIMEOUT_S)
     call(programs / "cosmic-ray", "init", "mutants.toml", "mutants.sqlite", tree=tree)
     drawn = call(programs / "python", Path(__file__).with_name("mutants_drawn.py"), "mutants.sqlite", tree=tree)
