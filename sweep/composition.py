@@ -227,7 +227,7 @@ def _layers(composed: Any, loader: Any) -> list[Layer]:
                 layers.append(Layer(name=default.config_path, given=_leaves(said.get("model"))))
                 break
     typed = [(override.key_or_group, override.value()) for override in defaults.config_overrides]
-    given = [_leaves(value, key.removeprefix("model.")) for key, value in typed if key.startswith("model.")]
+    given = [_leaves(value, key[len("model.") :]) for key, value in typed if key == "model" or key.startswith("model.")]
     return [*layers, Layer(name="", given={key: value for leaves in given for key, value in leaves.items()})]
 
 

@@ -67,6 +67,9 @@ class OneSweep(Sweeper):
 
 def _check(swept: dict[str, Any], arguments: Sequence[str]) -> None:
     for key, values in swept.items():
+        if key in SWEPT_GROUPS and any(isinstance(value, (dict, list)) for value in values):
+            ids = " (or -m model.id=ID,ID with the facts that they share)" if key == "model" else ""
+            raise UsageError(f"-m {key}=A,B sweeps over the names of files in {key}/, not over values in braces{ids}")
         if key in COMPOSED or key in SETTINGS or key.startswith("engine."):
             continue
         if key in ("experiment", "backend"):

@@ -55,6 +55,10 @@ def put(folder: Path, name: str, text: str) -> Path:
     [
         [f"model.id={OTHER}"],
         [f"++model.id={OTHER}"],
+        [f"model={{id: {OTHER}}}"],
+        [f"+model={{id: {OTHER}}}"],
+        [f"++model={{id: {OTHER}}}"],
+        ["-m", f"model={{id: {OTHER}}}", "concurrency=1,64"],
         [f"model.id={OTHER}", "backend=gke"],
         ["-m", f"model.id={OTHER}", "concurrency=1,64"],
         ["-m", f"model.id={OTHER},Qwen/Qwen3-30B-A3B"],
@@ -110,6 +114,20 @@ def test_every_fact_may_be_unknown_on_purpose() -> None:
     settings = {**part.settings, "ep": 2, "attention_dp": True}
     (point,) = matrix.expand(part.matrix, settings, part.model).points
     assert (point.model, point.ep) == (OTHER, 2)  # nobody knows that it is dense
+
+
+def test_facts_in_braces_are_those_of_the_id_beside_them() -> None:
+    facts = "precision: fp8, weights_gb: 65.5, moe: true, kv_cache_dtype: null, predict_as: {model: Qwen/Qwen3-32B}"
+    together = read(*LOAD, f"model={{id: {OTHER}, {facts}}}")
+    assert together.parts == read(*LOAD, f"model.id={OTHER}", *ALL).parts
+    assert "would keep weights_gb and moe of" in refusal(
+        *LOAD, f"model={{id: {OTHER}, precision: fp8}}", "model={predict_as: null}", "model.kv_cache_dtype=null"
+    )
+
+
+def test_models_in_braces_are_not_swept() -> None:
+    message = refusal(*LOAD, "-m", f"model={{id: {OTHER}}},{{id: b}}")
+    assert "-m model=A,B sweeps over the names of files in model/" in message and "model.id" in message
 
 
 def test_the_same_id_changes_nothing() -> None:
