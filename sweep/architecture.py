@@ -36,10 +36,14 @@ def own_facts(model: Mapping[str, Any], layers: Sequence[Layer]) -> tuple[dict[s
     layers: what the model was composed of, in their order.
 
     Raises:
-        UsageError: the id was changed and some of FACTS were not given with it or after it.
+        UsageError: the id was changed and some of FACTS were not given with it or after it; or a section was given as
+            {}, which Hydra merges into the old one, so that nothing would change.
     """
     begins, id, owner = 0, None, ""
     for number, layer in enumerate(layers):
+        if empty := [key for key, value in layer.given.items() if isinstance(value, Mapping)]:
+            where = f"{layer.name}: " if layer.name else ""
+            raise UsageError(f"{where}model.{empty[0]}={{}} would change nothing: give its keys, or null for none")
         new = layer.given.get("id", id)
         if new != id:
             owner = _called(layers[begins], id) if id is not None else ""

@@ -106,6 +106,16 @@ def test_a_part_of_predict_as_takes_nothing_of_the_old_one() -> None:
     )
 
 
+def test_an_empty_stand_in_is_no_stand_in_and_is_refused(tmp_path: Path) -> None:
+    refused = "model.predict_as={} would change nothing: give its keys, or null for none"
+    for given in ("model.predict_as={}", "++model.predict_as={}", "model={predict_as: {}}"):
+        assert refusal(*LOAD, f"model.id={OTHER}", *ALL[:4], given) == refused
+        assert refusal(*LOAD, given) == refused
+    facts = "precision: fp8, weights_gb: 65.5, moe: true, kv_cache_dtype: null, predict_as: {}"
+    put(tmp_path, "experiment/mine.yaml", EXPERIMENT + f"model: {{id: {OTHER}, {facts}}}\n")
+    assert refusal("--config-dir", str(tmp_path), "+experiment=mine") == f"experiment/mine: {refused}"
+
+
 def test_every_fact_may_be_unknown_on_purpose() -> None:
     cfg = read(*LOAD, "tp=2", f"model.id={OTHER}", *NULLS)
     (part,) = cfg.parts
