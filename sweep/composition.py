@@ -107,8 +107,10 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     from hydra.core.plugins import Plugins
 
     from hydra_plugins.sweep_multirun.sweeper import OneSweep  # type: ignore[import-untyped, unused-ignore]
+    from sweep import config_files
 
     Plugins.instance().register(OneSweep)
+    config_files.use()
     ConfigStore.instance().store(name="schema", node=_schema())
     composed: list[tuple[Any, Any, Any]] = []
 
@@ -212,6 +214,8 @@ def _layers(composed: Any, loader: Any) -> list[Layer]:
     """Return what each file, and at last the command line, gives below `model`, in the order Hydra merges them."""
     from hydra.types import RunMode
 
+    from sweep import config_files
+
     overrides = [*composed.overrides.hydra, *composed.overrides.task]
     defaults = loader.compute_defaults_list(composed.job.config_name, overrides, RunMode.RUN)
     layers = []
@@ -221,7 +225,7 @@ def _layers(composed: Any, loader: Any) -> list[Layer]:
         for source in composed.runtime.config_sources:
             path = Path(source.path) / f"{default.config_path}.yaml"
             if source.schema == "file" and path.exists():
-                said = yaml.safe_load(path.read_text()) or {}
+                said = config_files.load(path) or {}
                 for key in reversed((default.package or "").split(".")):
                     said = {key: said} if key else said
                 layers.append(Layer(name=default.config_path, given=_leaves(said.get("model"))))
@@ -255,19 +259,23 @@ def _pins(overrides: Sequence[str], runtime: Any) -> list[str]:
 
 
 def _settings_of_group(group: str, runtime: Any) -> list[str]:
+    from sweep import config_files
+
     choice = runtime.choices[group]
     for source in runtime.config_sources:
         path = Path(source.path) / group / f"{choice}.yaml"
         if source.schema == "file" and path.exists():
-            return [key for key in yaml.safe_load(path.read_text("utf-8")) or {} if key in SETTINGS]
+            return [key for key in config_files.load(path) or {} if key in SETTINGS]
     return []
 
 
 def _read_engine_config(name: str) -> str:
+    from sweep import config_files
+
     shipped = SHIPPED / "trtllm-configs"
     for path in (Path(name), shipped / name):
         if path.is_file():
-            return path.read_text("utf-8")
+            return config_files.read(path)
     have = sorted(path.name for path in shipped.glob("*.yaml"))
     raise UsageError(f"model.engine_config: no file {name}, here or in {shipped}{nearest(name, have)}")
 
@@ -282,7 +290,7 @@ def _stored(results_dir: Path, rerun: str, first: Mapping[str, Any]) -> Mapping[
 
 def _warnings_of(stored: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what is odd in a kept configuration, which is repeated as it was."""
-    known = {path.stem: yaml.safe_load(path.read_text()) for path in (SHIPPED / "conf" / "model").glob("*.yaml")}
+    known = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in (SHIPPED / "conf" / "model").glob("*.yaml")}
     warnings = [facts_of_another(part["model"], known) for part in stored["parts"]]
     return tuple(dict.fromkeys(filter(None, warnings)))
 

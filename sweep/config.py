@@ -6,6 +6,8 @@ The data is what Hydra composed (composition.py) or what an earlier run kept bes
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING as REQUIRED
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -210,6 +212,13 @@ class SweepConfig:
             raise UsageError(f"name must be a folder's name without control characters, not {name!r}")
         if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in str(results_dir)):  # not UTF-8
             raise UsageError(f"results_dir must be a folder's name, not {str(results_dir)!r}")
+        try:
+            os.fsencode(results_dir / name)
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"this locale cannot name the folder {results_dir / name} (its encoding is"
+                f" {sys.getfilesystemencoding()}): set PYTHONUTF8=1, or choose another name"
+            ) from None
         backend = dict(resolved["backend"])
         kind = str(backend.get("name"))
         return cls(

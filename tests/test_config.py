@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +253,58 @@ def test_hostile_files_are_one_sentence(own: Path, text: str, said: str) -> None
     with pytest.raises(UsageError) as told:
         points(read("--config-dir", str(own), "+experiment=hostile", "concurrency=1", "num_requests=8"))
     assert said in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# one\nname: '\xfc'\n", "is not UTF-8: line 3 has the byte 0xfc"),
+        (b"- isl\n- osl\n", "is no mapping: write KEY: VALUE on each line"),
+        (b"isl\n", "is no mapping"),
+        (b"# " + b"x" * 1_000_000, "has more than 1,000,000 bytes"),
+        (
+            b"matrix: {grid: {a: &a [1,2,3,4,5,6,7,8,9,0], b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a],\n"
+            b"  c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b], tp: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]}}\n",
+            "has more than 10,000 values, aliases (*NAME) written out",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(own: Path, content: bytes, said: str) -> None:
+    """Whether it is an experiment or an engine YAML; what is no mapping there has its own message."""
+    path = own / "experiment" / "odd.yaml"
+    path.write_bytes(b"# @package _global_\n" + content)
+    with pytest.raises(UsageError) as told:
+        read("--config-dir", str(own), "+experiment=odd", "concurrency=1", "num_requests=8")
+    assert str(told.value).startswith(f"{path} {said}")
+    if "mapping" not in said:
+        with pytest.raises(UsageError) as told:
+            read(f"model.engine_config={path}", "concurrency=1", "num_requests=8")
+        assert str(told.value).startswith(f"{path} {said}")
+
+
+def test_a_header_that_is_none_is_told_with_its_file(own: Path) -> None:
+    (own / "experiment" / "odd.yaml").write_text("# @package a b\nisl: 3\n")
+    with pytest.raises(UsageError, match=r"experiment/odd\.yaml: Too many components in '@package a b'"):
+        read("--config-dir", str(own), "+experiment=odd")
+
+
+def test_files_are_utf_8_in_any_locale(own: Path) -> None:
+    text = "# @package _global_\n# für alle\nconcurrency: 1\nnum_requests: 8\nname: NAME\n"
+    (own / "experiment" / "odd.yaml").write_text(text, "utf-8")
+    (own / "experiment" / "named.yaml").write_text(text.replace("NAME", "für"), "utf-8")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "utf-8"}
+
+    def plan(experiment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sweep", "plan", "--config-dir", str(own), f"+experiment={experiment}"]
+        return subprocess.run(
+            command, env=os.environ | locale, cwd=config.SHIPPED, capture_output=True, text=True, check=False
+        )
+
+    done = plan("odd")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = plan("named")
+    assert done.returncode == 2 and "this locale cannot name the folder results/für" in done.stderr
+    assert "PYTHONUTF8=1" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("name", "said"), [("tp", "is the setting tp: move it there"), ("empty", "not empty")])
