@@ -34,6 +34,8 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """What Hydra's --info is followed by; alone it is `all`."""
 FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.", "backend.values.", "backend.values=")
 """Sections with free keys: Hydra wants `++` before a new key there, people should not have to know."""
+GROUPS = ("model", "workload", "bench", "backend", "ray")
+"""Groups of which one option is always chosen, so that Hydra wants no `+` before them."""
 
 
 @dataclass
@@ -167,21 +169,28 @@ def _spell(arguments: Sequence[str]) -> list[str]:
                 options.append(rest.pop(0))
         else:
             overrides.append(argument)
-    spelled = []
-    for argument in overrides:
-        bare = argument.lstrip("+")
-        if bare.startswith("experiment="):
-            spelled.append("+" + bare)
-        elif bare.startswith("rerun="):
-            spelled.append(bare)
-        elif argument.startswith(FREE_PREFIXES):
-            spelled.append("++" + argument)
-        elif argument.startswith("run.redo=") and not argument.startswith(("run.redo='", 'run.redo="')):
-            said = argument.partition("=")[2].replace("\\", "\\\\").replace("'", "\\'")  # Hydra takes no bare `==`
-            spelled.append(f"run.redo='{said}'" if said not in ("", "null") else argument)
-        else:
-            spelled.append(argument)
-    return options + spelled
+    return options + [_spelled(override) for override in overrides]
+
+
+def _spelled(override: str) -> str:
+    """Return an override as Hydra wants it: `++` adds a key or changes it, and merges a mapping in braces."""
+    bare = override.lstrip("+")
+    plus = override.removesuffix(bare)
+    key, equals, value = bare.partition("=")
+    is_mapping = value.lstrip().startswith("{")
+    if key.startswith("~") or not equals:
+        return override
+    if key == "experiment":
+        return "+" + bare
+    if key == "rerun" or (key in GROUPS and not is_mapping):
+        return bare
+    if key == "run.redo" and value not in ("", "null") and not value.startswith(("'", '"')):
+        said = value.replace("\\", "\\\\").replace("'", "\\'")  # Hydra takes no bare `==`
+        bare = f"run.redo='{said}'"
+    exists = "." in key or key in {f.name for f in fields(_schema())}  # a key with a dot is no group of the user's own
+    if is_mapping or bare.startswith(FREE_PREFIXES) or (plus and exists):
+        return "++" + bare
+    return plus + bare
 
 
 def _plain(cfg: Any, told: Any) -> dict[str, Any]:
@@ -248,11 +257,15 @@ def _leaves(value: Any, key: str = "") -> dict[str, Any]:
 
 def _pins(overrides: Sequence[str], runtime: Any) -> list[str]:
     """Return the settings that the command line gave one value: by name, or by choosing a group that sets them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     pinned: list[str] = []
     for override in overrides:
         key = override.split("=", 1)[0].lstrip("+~")
         if key in PINNING_GROUPS:
             pinned += _settings_of_group(key, runtime)
+        elif key == "engine":
+            pinned += _leaves(OverridesParser.create().parse_override(override).value(), key)
         elif key in SETTINGS or key.startswith("engine."):
             pinned.append(key)
     return pinned
@@ -328,7 +341,8 @@ def _translate(error: BaseException) -> str:
             return f"a configuration file is no YAML: {' '.join(str(link).split())}"
         if isinstance(link, OverrideParseException):
             reason = " ".join(str(link).split()).split(" See https")[0]
-            return f"the override {link.override!r} cannot be read (quote it as Hydra wants it): {reason}"
+            typed = str(link.override).lstrip("+")
+            return f"the override {typed!r} cannot be read (quote it as Hydra wants it): {reason}"
     if "Could not override" in said or "Could not append" in said:
         key = said.split("'")[1]
         return f"{key} is unknown{_nearest_key(key)}"

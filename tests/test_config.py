@@ -161,6 +161,58 @@ def test_concat_from_a_file(own: Path) -> None:
     assert [(point.tp, point.concurrency) for point in found] == [(1, 1), (1, 2), (2, 64)]
 
 
+# --------------------------------------------------------------------------------------------------------- spellings
+
+
+ONE = ("concurrency=1", "num_requests=8")
+
+
+@pytest.mark.parametrize(
+    ("typed", "plain"),
+    [
+        ("+isl=128", "isl=128"),
+        ("+name=abc", "name=abc"),
+        ("+run.nodes=2", "run.nodes=2"),
+        ("+backend.point_timeout_s=9", "backend.point_timeout_s=9"),
+        ("+model.weights_gb=17", "model.weights_gb=17"),
+        ("+model=qwen3-4b", "model=qwen3-4b"),
+        ("++workload=short", "workload=short"),
+        ("+run.redo=tp == 4", "run.redo=tp == 4"),
+        ("+run={nodes: 2, budget: {usd: null}}", "run.nodes=2"),
+    ],
+)
+def test_a_needless_plus_changes_nothing(typed: str, plain: str) -> None:
+    assert read(*ONE, typed) == read(*ONE, plain)
+
+
+@pytest.mark.parametrize(
+    ("typed", "plain"),
+    [
+        ("engine={a: {b: 3}}", ["engine.a.b=3"]),
+        ("matrix.grid={tp: [1, 2]}", ["matrix.grid.tp=[1,2]"]),
+        ("matrix.grid={concurrency: [2]}", ["matrix.grid.concurrency=[2]"]),
+        ("matrix.zip={tp: [1, 2], osl: [8, 16]}", ["matrix.zip.tp=[1,2]", "matrix.zip.osl=[8,16]"]),
+        ("matrix.derive={warmup: 'tp + 1'}", ["matrix.derive.warmup='tp + 1'"]),
+        ("matrix={grid: {tp: [1, 2]}, require: ['tp < 9']}", ["matrix.grid.tp=[1,2]", "matrix.require=['tp < 9']"]),
+    ],
+)
+def test_a_mapping_in_braces_says_what_its_keys_say_one_by_one(typed: str, plain: list[str]) -> None:
+    assert points(read("+experiment=smoke", typed)) == points(read("+experiment=smoke", *plain))
+
+
+def test_engine_keys_in_braces_are_pins_of_their_own(own: Path) -> None:
+    text = "# @package _global_\nmatrix: {grid: {engine.a.b: [1, 2], engine.c: [1, 2]}}\n"
+    (own / "experiment" / "axes.yaml").write_text(text)
+    axes = ("--config-dir", str(own), "+experiment=axes", *ONE)
+    assert len(points(read(*axes, "engine={a: {b: 3}}"))) == 2
+    assert points(read(*axes, "engine={a: {b: 3}}")) == points(read(*axes, "engine.a.b=3"))
+
+
+def test_values_of_the_chart_in_braces() -> None:
+    found = read(*ONE, "backend=gke", "backend={values: {a: {b: 1}}}").backend_config["values"]
+    assert found == read(*ONE, "backend=gke", "backend.values={a: {b: 1}}").backend_config["values"] == {"a": {"b": 1}}
+
+
 # ---------------------------------------------------------------------------------------------------------- mistakes
 
 
@@ -208,6 +260,9 @@ MISTAKES = [
     (["-m", "+experiment=smoke", "backend=a,b"], "python -m sweep backend=b +experiment=smoke"),
     (["-m", "+experiment=smoke", "run.nodes=1,2"], "not run.nodes"),
     (["-m", "+experiment=smoke", "isl=interval(1,2)"], "isl=interval(1,2)"),
+    ([GRID, "run={node: 2}"], 'run.node is unknown; did you mean "run.nodes"?'),
+    ([GRID, "matrix={gird: {}}"], 'matrix.gird is unknown; did you mean "matrix.grid"?'),
+    ([GRID, "islx={a: 1}"], 'islx is unknown; did you mean "isl"?'),
 ]
 
 
