@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -30,6 +30,11 @@ PINNING_GROUPS = ("workload", "bench")
 TAKE_A_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
 """Hydra's options that are followed by a value."""
 MAY_TAKE_A_VALUE = ("--info", "-i")
+LONG_OPTIONS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun"),
+    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--info"),
+)
+"""Hydra's, but for --experimental-rerun, which unpickles a file. Its parser would also take what they begin with."""
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """What Hydra's --info is followed by; alone it is `all`."""
 FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.", "backend.values.", "backend.values=")
@@ -164,12 +169,52 @@ def _spell(arguments: Sequence[str]) -> list[str]:
         if argument in MAY_TAKE_A_VALUE:
             options.append(f"--info={rest.pop(0) if rest and rest[0] in INFO else INFO[0]}")
         elif argument.startswith("-"):
+            _expect_option(argument, rest)
             options.append(argument)
             if argument in TAKE_A_VALUE and rest:
                 options.append(rest.pop(0))
         else:
             overrides.append(argument)
+    for override in overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise UsageError(f"{override or repr('')} is no KEY=VALUE{spelling_of(override, _folders(options))}")
     return options + [_spelled(override) for override in overrides]
+
+
+def _expect_option(argument: str, following: Sequence[str]) -> None:
+    name, equals, value = argument.partition("=")
+    if not name.startswith("--") or name in (*LONG_OPTIONS, "--"):
+        return
+    key, value = name[2:], value if equals else next(iter(following), "VALUE")
+    if key in _known_keys():
+        raise UsageError(f"{name} is no option; write {'+' if key == 'experiment' else ''}{key}={value}")
+    meant = [option for option in LONG_OPTIONS if option.startswith(name)]
+    hint = f'did you mean "{meant[0]}"?' if meant else "--hydra-help lists those of Hydra"
+    raise UsageError(f"{name} is no option; {hint}")
+
+
+def spelling_of(word: str, folders: Sequence[Path] = (SHIPPED / "conf",), others: Iterable[str] = ()) -> str:
+    """Return how to write a bare word as an override, or which experiment or other name is near it; ends a message."""
+    for group in ("experiment", *GROUPS):
+        if word in _choices(group, folders):
+            return f"; write {'+' if group == 'experiment' else ''}{group}={word}"
+    if word in _known_keys():
+        return f"; write {word}=VALUE"
+    return nearest(word, [*others, *_choices("experiment", folders)])
+
+
+def _choices(group: str, folders: Sequence[Path]) -> list[str]:
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def _folders(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders with configuration files: those that ship, and what --config-dir names."""
+    folders = [SHIPPED / "conf"]
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            folders.append(Path(value if equals else following))
+    return folders
 
 
 def _spelled(override: str) -> str:
@@ -354,6 +399,11 @@ def _file_of(said: str) -> str:
 
 
 def _nearest_key(key: str) -> str:
+    axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
+    return nearest(key, _known_keys()) or axis
+
+
+def _known_keys() -> list[str]:
     sections: dict[str, Any] = {"run": Run, "ray": Ray, "model": _ModelSchema, "matrix": _MatrixSchema}
     sections |= {
         "backend": GkeBackend,
@@ -363,6 +413,4 @@ def _nearest_key(key: str) -> str:
     }
     known = [*SETTINGS, "name", "results_dir", "html", "experiment", "workload", "backend", "model"]
     known.append("price_per_gpu_hour")
-    known += [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]
-    axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
-    return nearest(key, known) or axis
+    return known + [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]

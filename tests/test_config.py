@@ -263,6 +263,17 @@ MISTAKES = [
     ([GRID, "run={node: 2}"], 'run.node is unknown; did you mean "run.nodes"?'),
     ([GRID, "matrix={gird: {}}"], 'matrix.gird is unknown; did you mean "matrix.grid"?'),
     ([GRID, "islx={a: 1}"], 'islx is unknown; did you mean "isl"?'),
+    (["--experiment", "smoke"], "--experiment is no option; write +experiment=smoke"),
+    (["--experiment=smoke"], "--experiment is no option; write +experiment=smoke"),
+    ([GRID, "--isl", "128"], "--isl is no option; write isl=128"),
+    ([GRID, "--experimental-rerun", "x.pickle"], "--experimental-rerun is no option"),
+    ([GRID, "--experimental-rerun=x.pickle"], "--experimental-rerun is no option"),
+    ([GRID, "--multi"], '--multi is no option; did you mean "--multirun"?'),
+    ([GRID, "--config-di=/tmp"], '--config-di is no option; did you mean "--config-dir"?'),
+    (["smoke"], "smoke is no KEY=VALUE; write +experiment=smoke"),
+    ([GRID, "qwen3-4b"], "qwen3-4b is no KEY=VALUE; write model=qwen3-4b"),
+    (["smok"], 'smok is no KEY=VALUE; did you mean "smoke"?'),
+    ([GRID, "isl"], "isl is no KEY=VALUE; write isl=VALUE"),
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweep.cli import run_command
+from sweep.config import SHIPPED
 from tests.standins import sweeps
 from tests.test_comparison_summary import put
 
@@ -167,6 +170,21 @@ def test_odd_numbers(answers: Answers, odd: Odd) -> None:
 def test_odd_overrides(override: str, answers: Answers, odd: Odd) -> None:
     answers("plan", SMOKE, odd.results_dir, override)
     answers("plan", "-m", SMOKE, odd.results_dir, "tp=1,2", override)
+
+
+def test_an_experiment_is_no_command_and_its_spelling_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["smoke"]) == 2
+    assert capsys.readouterr().err.startswith("sweep: smoke is no command; write +experiment=smoke")
+
+
+def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
+    (tmp_path / "evil.pickle").write_bytes(b"cos\nmkdir\n(V" + str(tmp_path / "made").encode() + b"\ntR.")
+    for option in ("--experimental-rerun", "--exp"):
+        command = [sys.executable, "-m", "sweep", "plan", option, str(tmp_path / "evil.pickle")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=SHIPPED, check=False)
+        assert done.returncode == 2 and done.stderr.startswith(f"sweep: {option} is no option")
+        assert done.stdout == "" and done.stderr.count("\n") == 1
+    assert not (tmp_path / "made").exists()
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

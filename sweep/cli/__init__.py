@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sweep import __version__, terminal
 from sweep.cli import completion, pages, sweeps, tables
 from sweep.cli.exits import Exit
-from sweep.errors import Interrupted, UsageError, nearest
+from sweep.errors import Interrupted, UsageError
 
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "run": sweeps.run,
@@ -86,7 +86,10 @@ def _run(arguments: Sequence[str]) -> int:
     if first in COMMANDS:
         return COMMANDS[first](rest)
     if not first.startswith(("-", "+", "~")) and "=" not in first:
-        raise UsageError(f"{first} is no command{nearest(first, COMMANDS)}; there are {', '.join(COMMANDS)}")
+        from sweep.composition import spelling_of
+
+        hint = spelling_of(first, others=COMMANDS)
+        raise UsageError(f"{first} is no command{hint}; there are {', '.join(COMMANDS)}")
     return sweeps.run(list(arguments))
 
 
