@@ -374,7 +374,10 @@ def _translate(error: BaseException) -> str:
             have = f"; there are {', '.join(options)}" if options else ""
             return f"{group or 'config'} {choice} does not exist{nearest(choice, options)}{have}"
         if isinstance(link, (ConfigKeyError, ConfigAttributeError)) and link.full_key:
-            place = f" (in {found})" if (found := _file_of(said)) else ""
+            found = _file_of(said)
+            if found.startswith(f"{link.full_key}/"):  # without that line Hydra puts a file's keys below its group
+                return f"{found} must begin with the line `# @package _global_`"
+            place = f" (in {found})" if found else ""
             return f"{link.full_key} is unknown{_nearest_key(str(link.full_key))}{place}"
         if isinstance(link, OmegaConfBaseException) and link.full_key:
             reason = " ".join(str(link.msg or link).split()).split(" full_key:")[0]
