@@ -39,6 +39,7 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """What Hydra's --info is followed by; alone it is `all`."""
 FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.", "backend.values.", "backend.values=")
 """Sections with free keys: Hydra wants `++` before a new key there, people should not have to know."""
+EXPERIMENT = ("experiment=", "+experiment=", "++experiment=")
 GROUPS = ("model", "workload", "bench", "backend", "ray")
 """Groups of which one option is always chosen, so that Hydra wants no `+` before them."""
 
@@ -134,7 +135,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     except (UsageError, BrokenPipeError):  # the latter: `--help | head`
         raise
     except Exception as error:
-        raise UsageError(_translate(error)) from error
+        raise UsageError(_translate(error, _folders(arguments))) from error
     finally:
         sys.argv = before
     if not plain:
@@ -178,6 +179,11 @@ def _spell(arguments: Sequence[str]) -> list[str]:
     for override in overrides:
         if "=" not in override and not override.startswith("~"):
             raise UsageError(f"{override or repr('')} is no KEY=VALUE{spelling_of(override, _folders(options))}")
+    experiments = [override.partition("=")[2] for override in overrides if override.startswith(EXPERIMENT)]
+    if len(experiments) > 1:
+        raise UsageError(
+            f"experiment is given twice ({', '.join(experiments)}): each has a table and a command of its own"
+        )
     return options + [_spelled(override) for override in overrides]
 
 
@@ -186,7 +192,7 @@ def _expect_option(argument: str, following: Sequence[str]) -> None:
     if not name.startswith("--") or name in (*LONG_OPTIONS, "--"):
         return
     key, value = name[2:], value if equals else next(iter(following), "VALUE")
-    if key in _known_keys():
+    if key in known_keys():
         raise UsageError(f"{name} is no option; write {'+' if key == 'experiment' else ''}{key}={value}")
     meant = [option for option in LONG_OPTIONS if option.startswith(name)]
     hint = f'did you mean "{meant[0]}"?' if meant else "--hydra-help lists those of Hydra"
@@ -198,7 +204,7 @@ def spelling_of(word: str, folders: Sequence[Path] = (SHIPPED / "conf",), others
     for group in ("experiment", *GROUPS):
         if word in _choices(group, folders):
             return f"; write {'+' if group == 'experiment' else ''}{group}={word}"
-    if word in _known_keys():
+    if word in known_keys():
         return f"; write {word}=VALUE"
     return nearest(word, [*others, *_choices("experiment", folders)])
 
@@ -356,7 +362,7 @@ def _warnings_of(stored: Mapping[str, Any]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------ Hydra's words, ours
 
 
-def _translate(error: BaseException) -> str:
+def _translate(error: BaseException, folders: Sequence[Path]) -> str:
     """Return one message for what Hydra, OmegaConf or the YAML parser raised."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -370,7 +376,7 @@ def _translate(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, MissingConfigException) and link.missing_cfg_file:
             group, _, choice = link.missing_cfg_file.rpartition("/")
-            options = sorted(link.options or ())
+            options = sorted(link.options or _choices(group, folders))
             have = f"; there are {', '.join(options)}" if options else ""
             return f"{group or 'config'} {choice} does not exist{nearest(choice, options)}{have}"
         if isinstance(link, (ConfigKeyError, ConfigAttributeError)) and link.full_key:
@@ -388,7 +394,8 @@ def _translate(error: BaseException) -> str:
         if isinstance(link, yaml.YAMLError):
             return f"a configuration file is no YAML: {' '.join(str(link).split())}"
         if isinstance(link, OverrideParseException):
-            reason = " ".join(str(link).split()).split(" See https")[0]
+            reason = " ".join(str(link).split()).split(" See https")[0].split(" expecting ")[0]
+            reason = reason.replace("mismatched input '<EOF>'", "it ends where a value should follow")
             typed = str(link.override).lstrip("+")
             return f"the override {typed!r} cannot be read (quote it as Hydra wants it): {reason}"
     if "Could not override" in said or "Could not append" in said:
@@ -403,10 +410,11 @@ def _file_of(said: str) -> str:
 
 def _nearest_key(key: str) -> str:
     axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
-    return nearest(key, _known_keys()) or axis
+    return nearest(key, known_keys()) or axis
 
 
-def _known_keys() -> list[str]:
+def known_keys() -> list[str]:
+    """Return the keys that a person may have meant: settings, sections and what lies below them."""
     sections: dict[str, Any] = {"run": Run, "ray": Ray, "model": _ModelSchema, "matrix": _MatrixSchema}
     sections |= {
         "backend": GkeBackend,

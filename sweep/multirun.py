@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 
 from sweep.axes import check_count
+from sweep.composition import known_keys
 from sweep.errors import UsageError, nearest
 from sweep.matrix import replace_axes
 from sweep.point import SETTINGS
@@ -77,7 +78,9 @@ def _check(swept: dict[str, Any], arguments: Sequence[str]) -> None:
             rest = [a for a in arguments if a.split("=", 1)[0].lstrip("+") != key]
             typed = "\n".join("  " + " ".join(["python -m sweep", f"{plus}{key}={value}", *rest]) for value in values)
             raise UsageError(f"-m cannot sweep over {key}: each has a table of its own. Type\n{typed}")
-        raise UsageError(f"-m can sweep over settings, model, workload and bench, not {key}{nearest(key, SETTINGS)}")
+        known = known_keys()
+        hint = "" if key in known else nearest(key, known)
+        raise UsageError(f"-m can sweep over settings, model, workload and bench, not {key}{hint}")
 
 
 def _values(override: Override, loader: Any) -> list[Any]:

@@ -45,6 +45,7 @@ def own(tmp_path: Path) -> Path:
         "experiment/broken.yaml": "# @package _global_\nisl: [3\n",
         "experiment/bare.yaml": "isl: 3\n",
         "experiment/nothing.yaml": "",
+        "experiment/typo_base.yaml": "# @package _global_\ndefaults: [band]\n",
         "experiment/wrong_type.yaml": "# @package _global_\nrun: {nodes: many}\n",
         "experiment/two_axes.yaml": "# @package _global_\nmatrix: {grid: {tp: [1], layout: [{tp: 2}]}}\n",
         "engine.yaml": "kv_cache_config: {dtype: fp8, free_gpu_memory_fraction: 0.7}\nstream_interval: 4\n",
@@ -276,6 +277,10 @@ MISTAKES = [
     ([GRID, "qwen3-4b"], "qwen3-4b is no KEY=VALUE; write model=qwen3-4b"),
     (["smok"], 'smok is no KEY=VALUE; did you mean "smoke"?'),
     ([GRID, "isl"], "isl is no KEY=VALUE; write isl=VALUE"),
+    ([GRID, "+experiment=smoke"], "experiment is given twice (ds_r1_grid, smoke)"),
+    (["-m", "+experiment=smoke", "model.precision=fp8,bf16"], "workload and bench, not model.precision"),
+    (["-m", "+experiment=smoke", "model.precisio=fp8,bf16"], 'not model.precisio; did you mean "model.precision"?'),
+    (["-m", "+experiment=smoke", "concurrency=1,"], "it ends where a value should follow"),
 ]
 
 
@@ -284,6 +289,8 @@ def test_mistakes_on_the_command_line(arguments: list[str], said: str, capfd: py
     with pytest.raises(UsageError) as told:
         points(read(*arguments))
     assert said in str(told.value)
+    assert "expecting {" not in str(told.value)
+    assert "precision; did you mean" not in str(told.value)
     assert capfd.readouterr() == ("", "")
 
 
@@ -296,6 +303,7 @@ def test_mistakes_on_the_command_line(arguments: list[str], said: str, capfd: py
         ("broken", "broken.yaml"),
         ("bare", "experiment/bare.yaml must begin with the line `# @package _global_`"),
         ("nothing", "experiment/nothing.yaml must begin with the line `# @package _global_`"),
+        ("typo_base", 'experiment band does not exist; did you mean "bands"?; there are bands, bare, '),
         ("wrong_type", "could not be converted to Integer"),
         ("two_axes", "tp is set by two axes, tp and layout"),
     ],
