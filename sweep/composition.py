@@ -282,14 +282,11 @@ def _layers(composed: Any, loader: Any) -> list[Layer]:
     for default in defaults.defaults:
         if default.config_path is None or default.config_path.startswith("hydra/"):
             continue
-        for source in composed.runtime.config_sources:
-            path = Path(source.path) / f"{default.config_path}.yaml"
-            if source.schema == "file" and path.exists():
-                said = config_files.load(path) or {}
-                for key in reversed((default.package or "").split(".")):
-                    said = {key: said} if key else said
-                layers.append(Layer(name=default.config_path, given=_leaves(said.get("model"))))
-                break
+        if (path := _file(default.config_path, composed.runtime)) is not None:
+            said = config_files.load(path) or {}
+            for key in reversed((default.package or "").split(".")):
+                said = {key: said} if key else said
+            layers.append(Layer(name=default.config_path.removesuffix(".yaml"), given=_leaves(said.get("model"))))
     typed = [(override.key_or_group, override.value()) for override in defaults.config_overrides]
     given = [_leaves(value, key[len("model.") :]) for key, value in typed if key == "model" or key.startswith("model.")]
     return [*layers, Layer(name="", given={key: value for leaves in given for key, value in leaves.items()})]
@@ -325,12 +322,17 @@ def _pins(overrides: Sequence[str], runtime: Any) -> list[str]:
 def _settings_of_group(group: str, runtime: Any) -> list[str]:
     from sweep import config_files
 
-    choice = runtime.choices[group]
+    path = _file(f"{group}/{runtime.choices[group]}", runtime)
+    return [] if path is None else [key for key in config_files.load(path) or {} if key in SETTINGS]
+
+
+def _file(config_path: str, runtime: Any) -> Path | None:
+    """Return the file that Hydra reads for a choice such as model/NAME, which people also write as NAME.yaml."""
     for source in runtime.config_sources:
-        path = Path(source.path) / group / f"{choice}.yaml"
+        path = Path(source.path) / f"{config_path.removesuffix('.yaml')}.yaml"
         if source.schema == "file" and path.exists():
-            return [key for key in config_files.load(path) or {} if key in SETTINGS]
-    return []
+            return path
+    return None
 
 
 def _read_engine_config(name: str) -> str:

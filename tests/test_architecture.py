@@ -179,6 +179,7 @@ def test_an_experiment_that_sets_an_id_alone_is_refused_by_its_name(tmp_path: Pa
     put(tmp_path, "experiment/mine.yaml", EXPERIMENT + f"model: {{id: {OTHER}}}\n")
     message = refusal("--config-dir", str(tmp_path), "+experiment=mine")
     assert message.startswith(f"experiment/mine: model.id={OTHER} would keep precision") and "llama-3.1-8b" in message
+    assert refusal("--config-dir", str(tmp_path), "+experiment=mine.yaml", "model=llama-3.1-8b.yaml") == message
 
 
 def test_an_experiment_with_the_facts_is_whole_and_another_id_on_top_of_it_is_not(tmp_path: Path) -> None:

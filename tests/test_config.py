@@ -115,6 +115,7 @@ def test_one_value_pins_a_linked_setting() -> None:
 
 def test_a_chosen_workload_pins_its_settings() -> None:
     assert {(point.isl, point.osl) for point in points(read(GRID, "workload=chat"))} == {(1024, 1024)}
+    assert {(point.isl, point.osl) for point in points(read(GRID, "workload=chat.yaml"))} == {(1024, 1024)}
 
 
 def test_several_values_replace_the_axis() -> None:
