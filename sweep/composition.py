@@ -424,6 +424,6 @@ def known_keys() -> list[str]:
         "run.retry": Retry,
         "run.quarantine": Quarantine,
     }
-    known = [*SETTINGS, "name", "results_dir", "html", "experiment", "workload", "backend", "model"]
+    known = [*SETTINGS, "name", "results_dir", "html", "rerun", "experiment", "workload", "backend", "model"]
     known.append("price_per_gpu_hour")
     return known + [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]

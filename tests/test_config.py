@@ -269,6 +269,7 @@ MISTAKES = [
     ([GRID, "islx={a: 1}"], 'islx is unknown; did you mean "isl"?'),
     (["--experiment", "smoke"], "--experiment is no option; write +experiment=smoke"),
     (["--experiment=smoke"], "--experiment is no option; write +experiment=smoke"),
+    (["--rerun", "abc"], "--rerun is no option; write rerun=abc"),
     ([GRID, "--isl", "128"], "--isl is no option; write isl=128"),
     ([GRID, "--experimental-rerun", "x.pickle"], "--experimental-rerun is no option"),
     ([GRID, "--experimental-rerun=x.pickle"], "--experimental-rerun is no option"),
