@@ -19,7 +19,7 @@ from sweep.point import SETTINGS
 
 KEYS = ("grid", "zip", "concat", "derive", "require", "exclude")
 CONSTANTS = ("gpus_per_node", "gpu_memory_gb")
-"""Names that expressions have beside the settings."""
+"""Names that expressions have beside the settings: what the cell's GPU is."""
 MOST_CELLS = 1_000_000
 """More cells are refused: this many take about half a minute to expand, and at ten minutes each one node would
 measure them for 19 years."""

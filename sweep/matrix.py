@@ -72,15 +72,12 @@ def expand(
         UsageError: the matrix is not well formed or too large, or a setting has no value.
     """
     branches, extra_keys = reading.read(matrix, base)
-    gpu = GPUS[str(base["gpu"])]
-    constants = {"gpus_per_node": gpu.per_node, "gpu_memory_gb": gpu.memory_gb}
-
     pruned: Counter[Reason] = Counter()
     found: dict[tuple[Any, ...], Point] = {}
     judged: dict[tuple[Any, ...], Verdict] = {}
     engine_settings = itemgetter(*_ENGINE_NAMES)
     for branch in branches:
-        for cell in _cells(branch.axes, {**base, **constants}):
+        for cell in _cells(branch.axes, base):
             if (reason := _excluded(cell, branch)) is not None:
                 pruned[reason] += 1
                 continue
@@ -106,6 +103,10 @@ def expand(
 _NAMES = tuple(SETTINGS)
 _VALUES = itemgetter(*_NAMES)
 _ENGINE_NAMES = (*(name for name, setting in SETTINGS.items() if setting.engine), "bench")
+_CONSTANTS = {
+    name: dict(zip(reading.CONSTANTS, (gpu.per_node, gpu.memory_gb), strict=True)) for name, gpu in GPUS.items()
+}
+"""What expressions have beside the settings, by the GPU of the cell."""
 
 
 def _cells(axes: Sequence[Axis], start: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -113,12 +114,15 @@ def _cells(axes: Sequence[Axis], start: Mapping[str, Any]) -> Iterator[dict[str,
         cell = dict(start)
         for member in combination:
             cell.update(member)
+        cell.update(_CONSTANTS[cell["gpu"]])
         yield cell
 
 
 def _excluded(cell: dict[str, Any], branch: Branch) -> Reason | None:
     for name, expression in branch.derive.items():
         cell[name] = _derived(name, expression, cell)
+        if name == "gpu":
+            cell.update(_CONSTANTS[cell["gpu"]])
     for line in branch.require:
         if not line(cell):
             return Reason(Cause.EXCLUDED, f'require "{line.text}"')

@@ -106,6 +106,29 @@ def test_require_and_exclude_count_under_their_line() -> None:
     }
 
 
+GPU_AXES = [
+    {"grid": {"gpu": ["gb200", "h200"]}},
+    {"grid": {"node": [{"gpu": "gb200"}, {"gpu": "h200"}]}},
+    {"zip": {"gpu": ["gb200", "h200"]}},
+    {"concat": [{"grid": {"gpu": ["gb200"]}}, {"grid": {"gpu": ["h200"]}}]},
+    {"concat": [{"derive": {"gpu": "'gb200'"}}, {"derive": {"gpu": "'h200'"}}]},
+]
+
+
+@pytest.mark.parametrize("axes", GPU_AXES)
+@pytest.mark.parametrize("base", ["gb200", "h200"])
+@pytest.mark.parametrize("line", ["tp <= gpus_per_node", "tp < 8 or gpu_memory_gb < 190"])
+def test_constants_are_those_of_the_gpu_of_each_cell(axes: dict[str, Any], base: str, line: str) -> None:
+    expansion = grow({**axes, "require": [line]}, tp=8, gpu=SETTINGS["gpu"].check(base))
+    assert values(expansion, "gpu") == [("h200",)]
+    assert expansion.pruned == {Reason(Cause.EXCLUDED, f'require "{line}"'): 1}
+
+
+def test_what_is_derived_after_the_gpu_sees_its_constants() -> None:
+    matrix = {"grid": {"isl": [128, 1024]}, "derive": {"gpu": "'h200'", "tp": "gpus_per_node"}}
+    assert values(grow(matrix), "gpu", "tp") == [("h200", 8)] * 2
+
+
 def test_auto_is_the_pinned_dtype_and_merges() -> None:
     expansion = grow({"grid": {"kv_cache_dtype": ["auto", "fp8", "nvfp4"]}}, R1, ep=4)
     assert values(expansion, "kv_cache_dtype") == [("fp8",)]
