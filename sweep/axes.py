@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from sweep.engine_keys import EXCLUSIVE, SETTING_OF, leaves
@@ -171,7 +170,8 @@ def _branches(matrix: Mapping[str, Any], settings: set[str], where: str) -> Iter
         if key not in KEYS:
             raise UsageError(f"{where}.{key} is unknown{nearest(str(key), KEYS)}")
     axes = _axes(matrix, settings, where)
-    names: dict[str, Any] = {name: _choices(name) for name in settings} | dict.fromkeys(CONSTANTS)
+    names: dict[str, Any] = {name: SETTINGS[name].texts if name in SETTINGS else None for name in settings}
+    names |= dict.fromkeys(CONSTANTS, ())
     own = Branch(axes)
     for name, text in mapping(matrix, "derive", where).items():
         if name not in settings or name == "engine":
@@ -284,11 +284,6 @@ def _check_given(branches: Sequence[Branch], base: Mapping[str, Any]) -> None:
                     else ""
                 )
                 raise UsageError(f"{name} must be given ({setting.meaning}){hint}")
-
-
-def _choices(name: str) -> list[str] | None:
-    kind = SETTINGS[name].type if name in SETTINGS else str
-    return [str(choice) for choice in kind] if issubclass(kind, StrEnum) else None
 
 
 def mapping(matrix: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

@@ -20,6 +20,8 @@ from sweep.errors import UsageError, nearest
 
 MAX_LENGTH = 1000
 """Characters; longer texts are refused, since Python's parser recurses."""
+INFINITY = "unlimited"
+"""How a name whose 0 means infinity spells it; beside such a name the text is the number."""
 
 Env = Mapping[str, Any]
 Evaluate = Callable[[Env], Any]
@@ -43,6 +45,9 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
+
+_COMPUTED = (ast.BinOp, ast.Call, ast.Compare, ast.UnaryOp)
+"""What is a number where its names are none of any value: times of a table have differences."""
 
 
 def _conjunction(parts: Sequence[Evaluate]) -> Evaluate:
@@ -128,7 +133,7 @@ def compile_expression(
 ) -> Expression:
     """Compile `text`.
 
-    names: what may be named, each with the texts it can have, or None for any value.
+    names: what may be named, each with the texts it can have (a number has none), or None for any value.
     infinite: names whose value 0 means infinity (unlimited concurrency).
 
     Raises:
@@ -198,6 +203,7 @@ class _Compiler:
             return lambda env: word
         if name not in self.names:
             texts = {text for choices in self.names.values() if choices for text in choices}
+            texts |= {INFINITY} if self.infinite else set()
             hint = f"; a text needs quotes: '{name}'" if name in texts else nearest(name, self.names)
             raise UsageError(f'"{self.text}" names {name}, which is no {self.meaning.noun}{hint}')
         self.used.add(name)
@@ -224,28 +230,43 @@ class _Compiler:
 
     def _compare(self, node: ast.Compare) -> Evaluate:
         operands: list[ast.expr] = [node.left, *node.comparators]
+        links = []
         for op, left, right in zip(node.ops, operands, operands[1:], strict=False):
             if type(op) not in _COMPARE:
                 raise UsageError(f'"{self.text}" uses "is"; write == or !=')
-            self._check_texts(left, right)
-            self._check_texts(right, left)
-        parts = [self.compile(operand) for operand in operands]
-        links = [
-            self._link(self.meaning.compare[type(op)], a, b)
-            for op, a, b in zip(node.ops, parts, parts[1:], strict=False)
-        ]
+            a, b = self._beside(right, left), self._beside(left, right)
+            links.append(self._link(self.meaning.compare[type(op)], self.compile(a), self.compile(b)))
         return links[0] if len(links) == 1 else self.meaning.conjunction(links)
 
     @staticmethod
     def _link(function: Callable[[Any, Any], Any], a: Evaluate, b: Evaluate) -> Evaluate:
         return lambda env: function(a(env), b(env))
 
-    def _check_texts(self, name: ast.expr, value: ast.expr) -> None:
-        """Refuse a comparison with a text that the setting can never have: a typo there would silently do nothing."""
-        choices = self.names.get(ast.unparse(name))
+    def _beside(self, other: ast.expr, value: ast.expr) -> ast.expr:
+        """Return `value` as it is compared with `other`, where `unlimited` may be a number.
+
+        A constant that the other can never be is refused: a typo there would silently do nothing.
+        """
+        choices: Collection[str] | None = ()
+        if isinstance(other, _COMPUTED):
+            named = [each.id for each in ast.walk(other) if isinstance(each, ast.Name)]
+            choices = None if any(self.names.get(name, ()) is None for name in named) else ()
+        else:
+            choices = self.names.get(ast.unparse(other))
         if choices is None:
-            return
-        for item in value.elts if isinstance(value, (ast.List, ast.Tuple)) else [value]:
-            if isinstance(item, ast.Constant) and isinstance(item.value, str) and item.value not in choices:
-                hint = nearest(item.value, choices)
-                raise UsageError(f'"{self.text}": {ast.unparse(name)} is never {item.value!r}{hint}')
+            return value
+        if isinstance(value, (ast.List, ast.Tuple)):
+            return ast.List([self._constant_beside(other, choices, item) for item in value.elts], ast.Load())
+        return self._constant_beside(other, choices, value)
+
+    def _constant_beside(self, other: ast.expr, choices: Collection[str], item: ast.expr) -> ast.expr:
+        if not isinstance(item, ast.Constant) or not isinstance(item.value, (str, int, float)):
+            return item
+        name = ast.unparse(other)
+        if name in self.infinite and item.value == INFINITY:
+            return ast.Constant(math.inf)
+        if item.value in choices or (not choices and not isinstance(item.value, str)):
+            return item
+        known = [*choices, INFINITY] if name in self.infinite else choices
+        hint = nearest(str(item.value), known) or ("" if choices else "; it is no text")
+        raise UsageError(f'"{self.text}": {name} is never {item.value!r}{hint}')

@@ -158,6 +158,13 @@ class Setting:
     def has_neutral(self) -> bool:
         return self.neutral is not _NO_NEUTRAL
 
+    @property
+    def texts(self) -> tuple[str, ...] | None:
+        """The texts that it can be compared with in an expression: none for a number; None is any."""
+        if self.type is str:
+            return None
+        return tuple(str(choice) for choice in self.type) if issubclass(self.type, StrEnum) else ()
+
     def check(self, value: Any) -> Any:
         """Return `value` in this setting's type.
 

@@ -122,8 +122,8 @@ def compile_redo(said: str) -> Expression:
     Raises:
         UsageError: it is none.
     """
-    names: dict[str, Collection[str] | None] = dict.fromkeys(SETTINGS)
-    names |= dict.fromkeys(("status", "failure_kind", "node", "repeat"))
+    names: dict[str, Collection[str] | None] = {name: setting.texts for name, setting in SETTINGS.items()}
+    names |= dict.fromkeys(("status", "failure_kind", "node")) | {"repeat": ()}
     try:
         return compile_expression(said, names, infinite=("concurrency",))
     except UsageError as error:

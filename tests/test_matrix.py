@@ -149,6 +149,50 @@ def test_unlimited_is_infinite_in_expressions() -> None:
         grow({"grid": {"concurrency": ["unlimited"]}, "derive": {"num_requests": "5 * concurrency"}})
 
 
+@pytest.mark.parametrize(
+    ("condition", "left"),
+    [
+        ("concurrency == 'unlimited'", [1, 16]),
+        ("'unlimited' == concurrency", [1, 16]),
+        ("concurrency != 'unlimited'", [0]),
+        ("concurrency < 'unlimited'", [0]),
+        ("concurrency in [1, 'unlimited']", [16]),
+        ("concurrency not in ('unlimited',)", [0]),
+        ("1 < concurrency <= 'unlimited'", [1]),
+    ],
+)
+def test_unlimited_is_written_as_in_a_configuration(condition: str, left: list[int]) -> None:
+    matrix = {"grid": {"concurrency": [1, 16, "unlimited"]}}
+    assert values(grow(matrix | {"exclude": [condition]}), "concurrency") == [(each,) for each in left]
+    kept = [(each,) for each in (1, 16, 0) if each not in left]
+    assert values(grow(matrix | {"require": [condition]}), "concurrency") == kept
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("tp == '1'", "tp is never '1'; it is no text"),
+        ("'1' != tp", "tp is never '1'; it is no text"),
+        ("tp in [1, '2']", "tp is never '2'; it is no text"),
+        ("tp == 'unlimited'", "tp is never 'unlimited'; it is no text"),
+        ("1 <= tp == '1'", "tp is never '1'; it is no text"),
+        ("attention_dp == 'true'", "attention_dp is never 'true'; it is no text"),
+        ("gpus_per_node == '4'", "gpus_per_node is never '4'; it is no text"),
+        ("tp * pp == '4'", "tp * pp is never '4'; it is no text"),
+        ("max(tp, pp) == '4'", "max(tp, pp) is never '4'; it is no text"),
+        ("concurrency == 'unlimted'", "concurrency is never 'unlimted'; did you mean \"unlimited\"?"),
+        ("concurrency == '16'", "concurrency is never '16'; it is no text"),
+        ("concurrency == unlimited", "a text needs quotes: 'unlimited'"),
+        ("kv_cache_dtype == 8", 'kv_cache_dtype is never 8; did you mean "fp8"?'),
+    ],
+)
+def test_a_text_beside_a_number_is_told(condition: str, said: str) -> None:
+    for section in ("require", "exclude"):
+        with pytest.raises(UsageError) as told:
+            grow({section: [condition]})
+        assert str(told.value).endswith(said)
+
+
 REFUSED = [
     (R1, {"ep": 3}, "ep 3 does not divide tp 4"),
     (R1, {"pp": 2}, "tp * pp = 8 is more than the 4 GPUs"),

@@ -266,9 +266,26 @@ def test_what_a_redo_left_out_for_a_limit_is_still_wanted_again(said: str, last:
     assert to_do(look(*rows, since=3, redo=Redo.of(said, 3)))[IDS[0]] == 2
 
 
-def test_what_redo_means_is_checked() -> None:
-    with pytest.raises(UsageError, match="concurency"):
-        Redo.of("concurency > 4", 0)
+def test_redo_knows_unlimited() -> None:
+    unlimited = replace(ALL[IDS[0]], concurrency=0)
+    redo = Redo.of("concurrency == 'unlimited'", 0)
+    record = Row(IDS[0])
+    assert redo.wants(unlimited, record) and not redo.wants(ALL[IDS[0]], record)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("concurency > 4", "concurency"),
+        ("tp == '4'", "tp is never '4'; it is no text"),
+        ("repeat == '1'", "repeat is never '1'; it is no text"),
+        ("kv_cache_dtype == 'fp9'", "kv_cache_dtype is never 'fp9'"),
+    ],
+)
+def test_what_redo_means_is_checked(said: str, why: str) -> None:
+    with pytest.raises(UsageError) as told:
+        Redo.of(said, 0)
+    assert why in str(told.value)
 
 
 # --------------------------------------------------------------------------------------------------------- quarantine

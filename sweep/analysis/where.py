@@ -11,7 +11,6 @@ import ast
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from sweep.analysis import bounds
@@ -110,7 +109,7 @@ def _evaluate(df: pd.DataFrame, text: str) -> Any:
 
 
 def _compiled(df: pd.DataFrame, text: str) -> Expression:
-    names = {str(name): _choices(str(name)) for name in df.columns}
+    names = {name: SETTINGS[name].texts if name in SETTINGS else None for name in map(str, df.columns)}
     return compile_expression(text, names, infinite=("concurrency",), meaning=COLUMNS)
 
 
@@ -129,12 +128,6 @@ def _column(df: pd.DataFrame, name: str) -> Any:
     high = values.copy()
     high[bounded] = most[bounded]
     return bounds.Range(values, high)
-
-
-def _choices(name: str) -> list[str] | None:
-    """Return the texts that a setting can have, so that a typo is told and does not silently match nothing."""
-    kind = SETTINGS[name].type if name in SETTINGS else str
-    return [str(choice) for choice in kind] if issubclass(kind, StrEnum) else None
 
 
 def _values(column: pd.Series) -> Any:
