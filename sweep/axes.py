@@ -14,7 +14,7 @@ from typing import Any
 from sweep.engine_keys import EXCLUSIVE, SETTING_OF, leaves
 from sweep.errors import UsageError, nearest
 from sweep.expression import Expression, compile_expression
-from sweep.point import SETTINGS
+from sweep.point import SETTINGS, check_finite
 
 KEYS = ("grid", "zip", "concat", "derive", "require", "exclude")
 CONSTANTS = ("gpus_per_node", "gpu_memory_gb")
@@ -247,6 +247,8 @@ def _member(member: Mapping[str, Any], settings: set[str], path: str) -> Mapping
             raise UsageError(f"{path} sets model, which comes with its checkpoint's facts: sweep it with -m model=a,b")
         _check_engine_key(key, path)
         try:
+            if key not in SETTINGS:
+                check_finite(key, value)
             checked[key] = SETTINGS[key].check(value) if key in SETTINGS else value
         except UsageError as error:
             raise UsageError(f"{path}: {error}") from None

@@ -22,7 +22,7 @@ from sweep.engine_keys import SETTING_OF, check_sections, clash, layered, leaves
 from sweep.errors import UsageError, nearest
 from sweep.failure import KINDS
 from sweep.limits import Budget, deadline_of
-from sweep.point import SETTINGS, KvCacheDtype, Model, Precision, PredictAs, canonical_json
+from sweep.point import SETTINGS, KvCacheDtype, Model, Precision, PredictAs, canonical_json, check_finite
 from sweep.quarantine import Quarantine
 from sweep.retry import REDO_WORDS, Retry, compile_redo
 from sweep.terminal import printable
@@ -261,6 +261,7 @@ def _part(part: Mapping[str, Any]) -> Part:
         value = setting.default if value is None else value
         settings[name] = None if value is None else setting.check(value)
     _check_engine(engine_said, file)
+    check_finite("engine", part.get("engine") or {})
     given = leaves(part.get("engine") or {})
     if reason := clash(given):
         raise UsageError(f"engine.*: {reason}")
@@ -387,6 +388,8 @@ def _take(tree: dict[str, Any], path: Sequence[str]) -> Any:
 def _check_engine(said: Mapping[str, Any], file: str) -> None:
     """Refuse what no version of TensorRT-LLM takes from the engine YAML beside what sweep gives it."""
     keys = leaves(said)
+    for key, value in keys.items():
+        check_finite(f"{key} in {file}", value)
     for key, name in SETTING_OF.items():
         if keys.get(key) is not None:
             raise UsageError(f"{key} in {file} is the setting {name}: move it there")

@@ -354,8 +354,7 @@ def check_number(name: str, value: object) -> None:
     Raises:
         UsageError: it is.
     """
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value!r}")
+    check_finite(name, value)
     if isinstance(value, (int, float)) and abs(value) > LARGEST:
         digits = (
             f"{value!r:.{MOST_DIGITS}}"
@@ -363,6 +362,22 @@ def check_number(name: str, value: object) -> None:
             else f"a number of more than {MOST_DIGITS} digits"
         )
         raise UsageError(f"{name} must be at most {LARGEST:,}, not {digits}")
+
+
+def check_finite(name: str, value: object) -> None:
+    """Refuse NaN and infinity, which JSON cannot say, also inside of lists and mappings; name their place.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_finite(f"{name}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            check_finite(f"{name}[{number}]", item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, not {value!r}")
 
 
 def _settings() -> dict[str, Setting]:

@@ -51,6 +51,7 @@ def own(tmp_path: Path) -> Path:
         "engine.yaml": "kv_cache_config: {dtype: fp8, free_gpu_memory_fraction: 0.7}\nstream_interval: 4\n",
         "tp.yaml": "tensor_parallel_size: 2\n",
         "empty.yaml": "# nothing\n",
+        "nan.yaml": "a: {b: .nan}\n",
     }.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -255,6 +256,9 @@ MISTAKES = [
     ([GRID, "+matrix.grid.engine.kv_cache_config.dtype=[fp8]"], "write kv_cache_dtype"),
     ([GRID, "model.weights_gb=nan"], "model.weights_gb must be a number more than 0"),
     ([GRID, "model.precision=int4"], "must be one of bf16, fp8, fp8_block, nvfp4, mxfp4, not 'int4'"),
+    ([GRID, "engine.a=1e999"], "engine.a must be a finite number, not inf"),
+    ([GRID, "matrix.grid.engine.a=[{b:nan}]"], "matrix.grid.engine.a: engine.a.b must be a finite number, not nan"),
+    (["-m", GRID, "engine.a=1,nan"], "matrix.grid.engine.a: engine.a must be a finite number, not nan"),
     (["-m", GRID, "isl=range(1,1000000000)"], "999,999,999 values of isl"),
     (["+experiment=nope"], "experiment nope does not exist; there are ds_r1_grid, llama70b_kv"),
     (["+experiment=smok"], 'did you mean "smoke"'),
@@ -325,7 +329,9 @@ def test_mistakes_in_files(own: Path, name: str, said: str) -> None:
         ("matrix: {grid: {isl: [" + "9" * 5000 + "]}}", "5000 digits"),
         ("matrix: {grid: {isl: [.inf]}}", "isl must be an integer, not inf"),
         ("matrix: {grid: {load: [{engine: 5}]}}", "write engine.SECTION.KEY: VALUE"),
-        ("engine: {a: .nan}", "cannot be written as JSON"),
+        ("engine: {a: .nan}", "engine.a must be a finite number, not nan"),
+        ("engine: {a: [1, {b: -.inf}]}", "engine.a[1].b must be a finite number, not -inf"),
+        ("matrix: {grid: {load: [{engine: {a: [.nan]}}]}}", "matrix.grid.load: engine.a[0] must be a finite number"),
     ],
 )
 def test_hostile_files_are_one_sentence(own: Path, text: str, said: str) -> None:
@@ -387,7 +393,14 @@ def test_files_are_utf_8_in_any_locale(own: Path) -> None:
     assert "PYTHONUTF8=1" in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("name", "said"), [("tp", "is the setting tp: move it there"), ("empty", "not empty")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tp", "is the setting tp: move it there"),
+        ("empty", "not empty"),
+        ("nan", r"a\.b in .*nan\.yaml must be a finite number, not nan"),
+    ],
+)
 def test_engine_files_that_would_mislead_are_refused(own: Path, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read(f"model.engine_config={own}/{name}.yaml", "concurrency=1", "num_requests=8")
