@@ -273,6 +273,9 @@ def _part(part: Mapping[str, Any]) -> Part:
 
 def _model(said: Mapping[str, Any]) -> Model:
     values = _fields(Model, {key: value for key, value in said.items() if key != "engine_config"}, "model")
+    values["id"] = replace(SETTINGS["model"], name="model.id").check(values["id"])
+    if _is_number_or_bool(values["id"]):  # Hydra makes a text of what is none
+        raise UsageError(f"model.id must be a Hugging Face id, for example org/name, not {values['id']}")
     for key, kind in (("precision", Precision), ("kv_cache_dtype", KvCacheDtype)):
         if values.get(key) is not None:
             try:
@@ -289,6 +292,14 @@ def _model(said: Mapping[str, Any]) -> Model:
     if weights_gb is not None and not (type(weights_gb) in (int, float) and 0 < weights_gb < math.inf):
         raise UsageError(f"model.weights_gb must be a number more than 0, or null where unknown, not {weights_gb!r}")
     return Model(**values)
+
+
+def _is_number_or_bool(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false")
+    return True
 
 
 def _run(said: Mapping[str, Any], price: float | None) -> Run:

@@ -153,6 +153,7 @@ class Setting:
     at_least: float | None
     above: float | None
     below: float | None
+    one_word: bool
 
     @property
     def has_neutral(self) -> bool:
@@ -184,7 +185,9 @@ class Setting:
                 return value
             raise UsageError(f"{self.name} must be true or false, not {value!r}")
         if self.type is str:
-            if isinstance(value, str) and value.isprintable():
+            if isinstance(value, str) and value.isprintable() and value.strip():
+                if self.one_word and " " in value:
+                    raise UsageError(f"{self.name} must be a text without blanks, not {value!r}")
                 return value
             raise UsageError(f"{self.name} must be a text of printable characters, not {value!r}")
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -224,6 +227,7 @@ def _setting(
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    one_word: bool = False,
 ) -> Any:
     """Declare a setting.
 
@@ -231,6 +235,7 @@ def _setting(
     default: what null in the configuration stands for, after the engine YAML was asked.
     engine:  one loaded engine fixes it; engine_id is the hash of these.
     yaml:    where TensorRT-LLM's engine YAML says the same.
+    one_word: a text that has no blanks.
     """
     metadata = {
         "meaning": meaning,
@@ -242,6 +247,7 @@ def _setting(
         "at_least": at_least,
         "above": above,
         "below": below,
+        "one_word": one_word,
     }
     return field(metadata=metadata) if neutral is _NO_NEUTRAL else field(default=neutral, metadata=metadata)
 
@@ -251,9 +257,11 @@ class Point:
     """Every setting that can change the number; two points are the same if and only if all settings are equal."""
 
     bench: Bench = _setting("what measures the point: throughput, latency or serve")
-    image: str = _setting("container image of TensorRT-LLM, tag or digest", engine=True)
+    image: str = _setting("container image of TensorRT-LLM, tag or digest", engine=True, one_word=True)
     model: str = _setting("Hugging Face id of the checkpoint", engine=True)
-    revision: str | None = _setting("revision of the checkpoint; null is the newest", neutral=None, engine=True)
+    revision: str | None = _setting(
+        "revision of the checkpoint; null is the newest", neutral=None, engine=True, one_word=True
+    )
     gpu: GpuType = _setting("type of GPU", neutral=GpuType("gb200"), engine=True)
     isl: int = _setting("input length", unit="tokens", at_least=1)
     osl: int = _setting("output length", unit="tokens", at_least=1)

@@ -221,6 +221,8 @@ def test_values_of_the_chart_in_braces() -> None:
 # ---------------------------------------------------------------------------------------------------------- mistakes
 
 
+OWN_FACTS = [f"model.{key}=null" for key in ("precision", "weights_gb", "kv_cache_dtype", "moe", "predict_as")]
+
 MISTAKES = [
     ([GRID, "islx=3"], 'islx is unknown; did you mean "isl"?'),
     ([GRID, "+islx=3"], 'islx is unknown; did you mean "isl"?'),
@@ -255,6 +257,14 @@ MISTAKES = [
     ([GRID, "engine.cuda_graph_config.batch_sizes=[1,2]", "engine.cuda_graph_config.max_batch_size=8"], "remove one"),
     ([GRID, "+matrix.grid.engine.kv_cache_config.dtype=[fp8]"], "write kv_cache_dtype"),
     ([GRID, "model.weights_gb=nan"], "model.weights_gb must be a number more than 0"),
+    ([GRID, "image=''"], "image must be a text of printable characters, not ''"),
+    ([GRID, "image=' '"], "image must be a text of printable characters, not ' '"),
+    ([GRID, "image='a b'"], "image must be a text without blanks, not 'a b'"),
+    ([GRID, "revision=''"], "revision must be a text of printable characters, not ''"),
+    ([GRID, "matrix.grid.image=['']"], "matrix.grid.image: image must be a text of printable characters, not ''"),
+    ([GRID, "model.id=''", *OWN_FACTS], "model.id must be a text of printable characters, not ''"),
+    ([GRID, "model.id=3", *OWN_FACTS], "model.id must be a Hugging Face id, for example org/name, not 3"),
+    ([GRID, "model.id=true", *OWN_FACTS], "model.id must be a Hugging Face id, for example org/name, not True"),
     ([GRID, "model.precision=int4"], "must be one of bf16, fp8, fp8_block, nvfp4, mxfp4, not 'int4'"),
     ([GRID, "engine.a=1e999"], "engine.a must be a finite number, not inf"),
     ([GRID, "matrix.grid.engine.a=[{b:nan}]"], "matrix.grid.engine.a: engine.a.b must be a finite number, not nan"),
