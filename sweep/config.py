@@ -33,6 +33,8 @@ SHIPPED = CHECKOUT if (CHECKOUT / "conf" / "config.yaml").exists() else PACKAGE
 
 LONGEST_S = 1_000_000_000
 """No time span of `run.*` is longer than these 31 years, so that there is a date at its end."""
+MOST_WEIGHTS_GB = 1_000_000
+"""No checkpoint is larger than a petabyte: who says so has given bytes."""
 COMMAND_LINE_ONLY = ("tp", "pp", "ep", "max_batch_size", "max_num_tokens", "max_seq_len")
 """Settings that trtllm-bench takes on its command line: in the engine YAML they make its report divide by the wrong
 number of GPUs and print other limits than those in force."""
@@ -291,6 +293,10 @@ def _model(said: Mapping[str, Any]) -> Model:
     weights_gb = values["weights_gb"]
     if weights_gb is not None and not (type(weights_gb) in (int, float) and 0 < weights_gb < math.inf):
         raise UsageError(f"model.weights_gb must be a number more than 0, or null where unknown, not {weights_gb!r}")
+    if weights_gb is not None and weights_gb > MOST_WEIGHTS_GB:
+        raise UsageError(
+            f"model.weights_gb must be at most {MOST_WEIGHTS_GB:,} (units of 1e9 bytes), not {weights_gb:g}"
+        )
     return Model(**values)
 
 

@@ -257,6 +257,7 @@ MISTAKES = [
     ([GRID, "engine.cuda_graph_config.batch_sizes=[1,2]", "engine.cuda_graph_config.max_batch_size=8"], "remove one"),
     ([GRID, "+matrix.grid.engine.kv_cache_config.dtype=[fp8]"], "write kv_cache_dtype"),
     ([GRID, "model.weights_gb=nan"], "model.weights_gb must be a number more than 0"),
+    ([GRID, "model.weights_gb=1e300"], "model.weights_gb must be at most 1,000,000 (units of 1e9 bytes), not 1e+300"),
     ([GRID, "image=''"], "image must be a text of printable characters, not ''"),
     ([GRID, "image=' '"], "image must be a text of printable characters, not ' '"),
     ([GRID, "image='a b'"], "image must be a text without blanks, not 'a b'"),
