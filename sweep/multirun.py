@@ -91,7 +91,11 @@ def _values(override: Override, loader: Any) -> list[Any]:
     if isinstance(value, RangeSweep):
         _check_range(value, override)
     if isinstance(value, Glob):
-        return value.filter(loader.get_group_options(override.key_or_group))
+        options = loader.get_group_options(override.key_or_group)
+        if not (chosen := value.filter(options)):
+            have = f"it matches none of {', '.join(options)}" if options else f"{override.key_or_group} has no files"
+            raise UsageError(f"{override.input_line}: glob chooses among the files of a group, and {have}")
+        return chosen
     try:
         found = list(override.sweep_iterator())
     except Exception as error:

@@ -277,6 +277,11 @@ MISTAKES = [
     (["backend=nope"], "backend nope does not exist"),
     (["-m", "+experiment=smoke,recipe"], "python -m sweep +experiment=recipe"),
     (["-m", "+experiment=smoke", "backend=a,b"], "python -m sweep backend=b +experiment=smoke"),
+    (["-m", "+experiment=smoke", "concurrency=glob(*)"], "a group, and concurrency has no files"),
+    (
+        ["-m", "+experiment=smoke", "model=glob(zz*)"],
+        "model=glob(zz*): glob chooses among the files of a group, and it",
+    ),
     (["-m", "+experiment=smoke", "run.nodes=1,2"], "not run.nodes"),
     (["-m", "+experiment=smoke", "isl=interval(1,2)"], "isl=interval(1,2)"),
     ([GRID, "run={node: 2}"], 'run.node is unknown; did you mean "run.nodes"?'),
