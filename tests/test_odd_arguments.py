@@ -149,6 +149,23 @@ def test_odd_paths(answers: Answers, odd: Odd) -> None:
         answers(path)
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(answers: Answers, odd: Odd, tmp_path: Path, name: str) -> None:
+    for arguments in (
+        ("show", name),
+        ("html", name),
+        ("compact", name),
+        ("compare", odd.table, name),
+        ("import", name),
+        ("import", "--reparse", name),
+        ("import", REPORT, "--into", name),
+        ("import", REPORT, f"--into={name}"),
+        ("render", SMOKE, odd.results_dir, "backend=gke", "--out", name),
+    ):
+        assert answers(*arguments) == 2, arguments
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_odd_texts(answers: Answers, odd: Odd) -> None:
     for text in ODD_TEXTS:
         for option in ("--where", "--columns", "--sort"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.cli.exits import Exit
+from sweep.cli.tables import results_at
 from sweep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ END_S = 120.0
 
 def html(arguments: list[str]) -> int:
     """Write the page of a table."""
-    from sweep.table import Results
-
     parser = argparse.ArgumentParser(
         prog="python -m sweep html",
         description="Write one HTML file with fronts, curves, layouts, effects, failures, GPU-hours, provenance and all"
@@ -41,7 +40,7 @@ def html(arguments: list[str]) -> int:
         "--watch", action="store_true", help="write it anew while a run adds rows, until no run holds the table"
     )
     said = parser.parse_args(arguments)
-    results = Results(Path(said.folder))
+    results = results_at(said.folder)
     results.expect_table()
     out = results.page_file if said.out is None else Path(said.out)
     if out.is_dir():

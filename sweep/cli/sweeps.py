@@ -223,7 +223,7 @@ def render(arguments: list[str]) -> int:
     cfg = _read(rest)
     if cfg is None:
         return Exit.OK
-    if folder is None:
+    if folder is None or not folder.strip():
         raise UsageError("render where? for example: python -m sweep render +experiment=smoke backend=gke --out DIR")
     results = _results(cfg)
     to_do = todo.make(cfg, todo.expand(cfg), results, redo_since=results.redo_since(cfg.run.redo))

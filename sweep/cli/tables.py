@@ -254,6 +254,9 @@ def import_files(arguments: list[str]) -> int:
         return _reparse(said.reparse)
     if not said.files:
         raise UsageError("import what? give files or folders, for example: python -m sweep import logs/*.txt --json")
+    if not all(file.strip() for file in said.files):
+        raise UsageError("import what? a FILE is empty; the current folder is .")
+    into = None if said.into is None else results_at(said.into)
     given = dict(importing.parse_setting(text) for text in said.set)
     pattern = None if said.pattern is None else importing.Pattern.of(said.pattern)
     with tempfile.TemporaryDirectory(prefix="sweep-import-") as folder:
@@ -262,8 +265,8 @@ def import_files(arguments: list[str]) -> int:
         for run in runs:  # what came by standard input lies in no folder of the user's
             run.named = [Path(file.name) if file.parent == Path(folder) else file for file in run.named]
         imported = _with_notes(importing.read_runs(runs, given, pattern, unreadable))
-        if said.into is not None:
-            rows, known = importing.add_to(results_at(Path(said.into)), imported)
+        if into is not None:
+            rows, known = importing.add_to(into, imported)
         else:
             rows, known = [item.row() for item in imported], 0
     for path, why in unreadable.items():
@@ -337,14 +340,21 @@ def _standard_input(folder: Path) -> Path:
     return path
 
 
-def results_at(folder: Path) -> Results:
+def results_at(folder: str) -> Results:
+    """Return the table of a folder that the command line names.
+
+    Raises:
+        UsageError: it is no name; an empty one would be the current folder.
+    """
     from sweep.table import Results
 
+    if not folder.strip():
+        raise UsageError(f"name the folder of a table, for example results/NAME, not {folder!r}")
     try:
-        str(folder).encode()
+        folder.encode()
     except UnicodeEncodeError:  # Arrow takes no other
         raise UsageError(f"{folder} cannot hold a table: its name is not UTF-8") from None
-    return Results(folder)
+    return Results(Path(folder))
 
 
 def compact(arguments: list[str]) -> int:
@@ -362,6 +372,6 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 
 def _existing(folder: str) -> Results:
-    results = results_at(Path(folder))
+    results = results_at(folder)
     results.expect_table()
     return results
