@@ -516,6 +516,7 @@ def test_a_dump_on_a_line_of_its_own_is_held_against_what_was_given(run: Any, tm
         (["--set", "concurrency"], "give NAME=VALUE"),
         (["--set", "concurrency=many"], "concurrency must be an integer, not 'many'"),
         (["--set", "tp=0"], "tp must be at least 1"),
+        (["--set", "tp=4", "--set", "tp=8"], "--set tp stands there twice"),
         (["--pattern", "tp{tpp}"], "there is no setting tpp"),
         (["--pattern", "tp{tp}_{tp}"], "tp stands there twice"),
         (["--pattern", "plain"], "name a setting"),

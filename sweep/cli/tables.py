@@ -257,7 +257,11 @@ def import_files(arguments: list[str]) -> int:
     if not all(file.strip() for file in said.files):
         raise UsageError("import what? a FILE is empty; the current folder is .")
     into = None if said.into is None else results_at(said.into)
-    given = dict(importing.parse_setting(text) for text in said.set)
+    given: dict[str, Any] = {}
+    for name, value in map(importing.parse_setting, said.set):
+        if name in given:
+            raise UsageError(f"--set {name} stands there twice")
+        given[name] = value
     pattern = None if said.pattern is None else importing.Pattern.of(said.pattern)
     with tempfile.TemporaryDirectory(prefix="sweep-import-") as folder:
         paths = [Path(file) if file != "-" else _standard_input(Path(folder)) for file in said.files]
