@@ -20,6 +20,7 @@ from sweep.cli import run_command
 from sweep.comparison_summary import comparison_as_data
 from sweep.summary import cell
 from sweep.table import Results, arrow_schema
+from sweep.terminal import printable
 from tests.patience import HANG_S
 from tests.standins import sweeps
 
@@ -269,6 +270,17 @@ def test_csv_holds_no_formula(run: Any, tmp_path: Path) -> None:
     assert as_json == formulas  # which says it exactly
     for text, row in zip(formulas, shown, strict=True):
         assert row[0].removeprefix("'" if text != "'=1" else "").replace("\\r", "\r") == text
+
+
+def test_csv_holds_no_formula_in_full_width_or_behind_blanks(run: Any, tmp_path: Path) -> None:
+    signs = ["\uff1d", "\uff0b", "\uff0d", "\uff20", *"=+-@"]
+    formulas = [f"{before}{sign}1" for sign in signs for before in ("", " ", "\u00a0", "\u3000 ", "\ufeff", "\u200b")]
+    plain = [" 1=1", "a", " ", "\u00a0a", "\u200b"]
+    texts = [*formulas, *plain]
+    rows = pd.concat([TRUTH.head(1).assign(model=text, node=text) for text in texts])
+    table = put(tmp_path / "hidden", rows.assign(repeat=range(1, len(rows) + 1)))
+    shown = [row[0] for row in csv_of(run("show", table, "--csv", "--columns", "model,repeat").out)[1:]]
+    assert shown == [printable(f"'{text}") for text in formulas] + [printable(text) for text in plain]
 
 
 def test_each_column_is_shown_once(run: Any, tables: dict[str, str]) -> None:

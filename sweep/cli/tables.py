@@ -110,13 +110,21 @@ def _print_json_lines(frame: pd.DataFrame) -> None:
         print(json.dumps(row))
 
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What begins a cell that a spreadsheet computes (OWASP, "CSV Injection")."""
+FORMULA = "=+-@＝＋－＠"
+"""What begins a cell that a spreadsheet computes, in full width too (OWASP, "CSV Injection")."""
+SEPARATORS = ("\t", "\r", "\n")
+"""What may end a cell, so that the next one begins with what follows."""
 
 
 def _defused(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows with an apostrophe before each text that would be a formula; numbers stay as they are."""
-    return frame.map(lambda value: f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value)
+    return frame.map(lambda value: f"'{value}" if isinstance(value, str) and _is_formula(value) else value)
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet may compute a text; it may pass over blanks, and what is not seen, before a formula."""
+    seen = next((each for each in text if each.isprintable() and not each.isspace()), "")
+    return text.startswith(SEPARATORS) or (seen != "" and seen in FORMULA)
 
 
 def compare(arguments: list[str]) -> int:
