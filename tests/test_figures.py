@@ -22,6 +22,7 @@ from sweep.figures.rows import describe, layouts, varied
 from sweep.plan import Attempt, Deployment
 from sweep.point import MoeBackend, Point
 from sweep.table import Outcome, Results, Source, Status, make_row
+from sweep.terminal import printable
 from tests.browser.tables import BEGIN, MODEL, measured, points, report, simulated
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028"
@@ -315,9 +316,32 @@ def test_hostile_names_stay_data(tmp_path: Path) -> None:
     reader.feed(text)
     assert [tag for tag, _ in reader.tags].count("script") == 3
     data = data_of(text)
-    assert data["name"] == HOSTILE
-    assert data["pruned"][0]["cells"] == [[HOSTILE, 1]]
-    assert data["rows"]["columns"]["image"]["one"] == HOSTILE
+    assert data["name"] == printable(HOSTILE)
+    assert data["pruned"][0]["cells"] == [[printable(HOSTILE), 1]]
+    assert data["rows"]["columns"]["image"]["one"] == printable(HOSTILE)
+
+
+def test_what_turns_a_line_around_is_shown_as_an_escape(tmp_path: Path) -> None:
+    odd = "a\u202eb\u2028c\u2066d\x1b[2Je\x85f\u200bg"
+    shown = r"a\u202eb\u2028c\u2066d\x1b[2Je\x85f\u200bg"
+    results = Results(tmp_path / "x")
+    sweep_id = results.open_or_create()
+    config_hash = results.write_config({"pruned": {odd: 1}})
+    known = {"sweep_id": sweep_id, "config_hash": config_hash, "node": odd, "trtllm_version": odd}
+    failed = known | {"failure_kind": "oom", "failure_message": f"{odd}\n\tat x"}
+    results.append([row(point(model=odd)) | known, row(point(image=odd, tp=2, ep=2), Status.FAILED) | failed])
+    attempts = results.load(last_attempt_only=False)
+    text = page(odd, attempts, configs=results.configs(), results_dir=odd, written_at=BEGIN)
+    ours, (_, rest) = text.split("<style>")[0], text.split('id="data">')
+    assert f"<title>{shown}" in ours
+    assert all(part.replace("\n", "").replace("\t", "").isprintable() for part in (ours, rest.split("</script>")[0]))
+    data = data_of(text)
+    assert data["name"] == shown and data["pruned"][0]["cells"] == [[shown, 1]]
+    columns = data["rows"]["columns"]
+    assert columns["node"]["one"] == shown and shown in columns["model"]["of"] and shown in columns["image"]["of"]
+    assert columns["failure_message"]["of"] == [f"{shown}\n\tat x"]
+    everything = json.dumps(data, ensure_ascii=False)
+    assert "\\u001b" not in everything and "\\u0085" not in everything
 
 
 def test_an_empty_table_has_a_page(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sweep.analysis import stand_ins
 from sweep.figures import account, charts
 from sweep.figures.effects import effects
 from sweep.figures.rows import describe
+from sweep.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,8 @@ def page(
     """Return the page of a results table.
 
     It asks nothing of a network: scripts, styles and data are in it, and its content security policy forbids the rest.
-    What rows say stays data: it is put into the page as text only, and scripts that are not ours do not run.
+    What rows say stays data: it is put into the page as text only, and scripts that are not ours do not run. Control
+    characters in it, and what turns the direction of writing, are shown as escapes, as in a terminal.
 
     Args:
         name: of the sweep.
@@ -105,14 +107,25 @@ def page(
     script = "\n".join((PARTS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
     vega = _vega()
     return Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
-        title=html.escape(name),
+        title=html.escape(printable(name)),
         version=html.escape(__version__),
         policy=_policy(vega, script),
         style=(PARTS / "page.css").read_text(encoding="utf-8"),
-        data=_as_text(data),
+        data=_as_text(_shown(data)),
         vega=vega,
         script=script,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return plain data with the control characters of its texts as escapes."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):  # those of numbers are long
+        return [_shown(item) if isinstance(item, (str, Mapping, list, tuple)) else item for item in value]
+    return value
 
 
 def _as_text(data: Any) -> str:

@@ -15,6 +15,7 @@ from sweep.errors import UsageError, nearest
 from sweep.figures import charts
 from sweep.figures.rows import LAYOUT, layouts
 from sweep.point import SETTINGS
+from sweep.terminal import printable
 
 if TYPE_CHECKING:
     import altair as alt
@@ -191,9 +192,9 @@ def _picture(
         if simulated.all()
         else f"partly {charts.MARK}: "
     )
-    told = [*(f"predicted as {name}" for name in stand_ins(df).values()), words[0].upper() + words[1:]]
+    told = [*(f"predicted as {printable(name)}" for name in stand_ins(df).values()), words[0].upper() + words[1:]]
     title = alt.TitleParams(
-        f"{mark}{points['model'].iloc[0]} on {str(points['gpu'].iloc[0]).upper()}",
+        f"{mark}{printable(points['model'].iloc[0])} on {str(points['gpu'].iloc[0]).upper()}",
         subtitle=told if len(told) > 1 else told[0],
     )
     whole = alt.vconcat(_legend(drawn), alt.concat(*panels, columns=2, spacing=26), title=title, spacing=14)
