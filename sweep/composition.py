@@ -144,6 +144,8 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     for key in ("name", "results_dir", "run", "backend", "ray"):
         if first.get(key) is None:  # `~run` deletes it
             raise UsageError(f"{key} must be given")
+    if not str(first["results_dir"]).strip():
+        raise UsageError("results_dir must be a folder's name, not empty; the current folder is .")
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
         stored = _stored(results_dir, first["rerun"], first)

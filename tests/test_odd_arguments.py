@@ -244,3 +244,14 @@ def test_an_error_that_nobody_has_foreseen_is_one_line_and_its_trace_is_kept(
     (trace,) = tmp_path.glob("sweep-error-*.txt")
     assert err.startswith("sweep: internal error, ") and err.count("\n") == 1 and str(trace) in err
     assert "Traceback (most recent call last)" in trace.read_text()
+
+
+@pytest.mark.parametrize("empty", ["", "''", "' '"])
+def test_an_empty_results_folder_is_not_the_current_one(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("run", "plan", "status"):
+        assert run_command([command, SMOKE, f"results_dir={empty}"]) == 2
+        assert "results_dir must be a folder's name, not empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
