@@ -51,7 +51,7 @@ TARGETS: Mapping[str, Target] = {
         modules=["sweep/report"],
         tests=[
             *(f"tests/report/test_{name}.py" for name in ("goldens", "evidence", "streams", "serving", "trtllm_json")),
-            *(f"tests/report/test_{name}.py" for name in ("agreement", "log", "text", "consistency")),
+            *(f"tests/report/test_{name}.py" for name in ("agreement", "iterations", "log", "text", "consistency")),
             *("tests/test_validity.py", "tests/report/test_damage.py"),
         ],
         parts=2,

@@ -411,4 +411,5 @@ def test_a_row_of_one_section_means_nothing_in_another(section: str, row: str) -
     found = log(said[:place] + row + "\n" + said[place:])
     whole = log(said).report
     assert whole is not None
-    assert found.report is None or (found.report.isl, found.report.gpu_name) == (whole.isl, whole.gpu_name)
+    assert found.report is not None
+    assert (found.report.isl, found.report.gpu_name) == (whole.isl, whole.gpu_name)
