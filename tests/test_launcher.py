@@ -593,13 +593,16 @@ def test_sigterm_while_a_gpu_is_waited_for_begins_no_point(pod: Pod) -> None:
 
 def test_a_bench_that_ended_by_itself_is_not_called_interrupted(pod: Pod) -> None:
     """SIGTERM comes while the report is there already and the bench says goodbye."""
+    ready = pod.folder / "ready"
     text = STANDIN.read_text().replace(
         '"report_then_crash":\n        sys.exit(1)',
-        '"goodbye":\n        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(600)',
+        '"goodbye":\n        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n'
+        f"        Path({str(ready)!r}).touch(); time.sleep(600)",
     )
     pod.program("trtllm-bench", text)
     begun = pod.start(STANDIN_FAIL="goodbye")
-    until((pod.folder_of(0) / "report.json").exists)
+    until(ready.exists)
+    assert (pod.folder_of(0) / "report.json").exists()
     code, told, said = terminated(begun)
     assert (code, [(result["outcome"], bool(result["report"])) for result in told]) == (143, [("ended", True)]), said
 
