@@ -149,7 +149,7 @@ def test_one_right_less_is_a_clear_message_before_anything_is_made(
             return f"you may not, in namespace {namespace}: {verb} {right.resource}" in str(error)
         return False  # the API server's authorizer learns of it a moment later
 
-    cluster.wait("the right is missing", denied, seconds=10)
+    cluster.wait("the right is missing", denied)
     assert objects(cluster, namespace, "jobs") == []
 
 

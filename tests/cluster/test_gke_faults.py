@@ -250,7 +250,8 @@ def test_a_webhook_that_is_down_is_waited_for(cluster: Cluster, namespace: str) 
         ],
     }
     cluster.kubectl("create", "-f", "-", stdin=json.dumps(hook))
-    time.sleep(1)  # the server takes note of it
+    probe = ("create", "job", "probe", "--image=x", "--dry-run=server", "-n", namespace)
+    cluster.wait("the hook is in force", lambda: not cluster.kubectl(*probe, check=False))
     deployments, config = with_objects(planned(1), namespace)
 
     def mend() -> None:

@@ -126,7 +126,7 @@ def standin(**said: object) -> str:
     return f"backend.values.env=[{pairs}]"
 
 
-def wait(what: str, probe: Callable[[], object], seconds: float = 60) -> None:
+def wait(what: str, probe: Callable[[], object], seconds: float = HANG_S) -> None:
     end = time.monotonic() + seconds
     while not probe():
         assert time.monotonic() < end, f"{what}: not so after {seconds} s"

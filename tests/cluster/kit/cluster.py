@@ -250,7 +250,7 @@ class Cluster:
             capture_output=True,
         ).stdout
 
-    def wait(self, what, probe, seconds=60):
+    def wait(self, what, probe, seconds=900):
         end = time.monotonic() + seconds
         while True:
             try:
