@@ -9,95 +9,23 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 
 from sweep.architecture import Layer, facts_of_another, own_facts
-from sweep.config import SHIPPED, GkeBackend, Ray, Run, SweepConfig
+from sweep.command_line import choices, config_folders, spell
+from sweep.config import SHIPPED, SweepConfig
+from sweep.config_schema import nearest_key, root_schema
 from sweep.errors import UsageError, nearest
-from sweep.limits import Budget
 from sweep.matrix import pin
 from sweep.point import SETTINGS
-from sweep.quarantine import Quarantine
-from sweep.retry import Retry
 
 PINNING_GROUPS = ("workload", "bench")
 """Groups whose files set settings: choosing one on the command line pins these."""
-TAKE_A_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p")
-"""Hydra's options that are followed by a value."""
-MAY_TAKE_A_VALUE = ("--info", "-i")
-LONG_OPTIONS = (
-    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun"),
-    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--info"),
-)
-"""Hydra's, but for --experimental-rerun, which unpickles a file. Its parser would also take what they begin with."""
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-"""What Hydra's --info is followed by; alone it is `all`."""
-FREE_PREFIXES = ("engine.", "matrix.grid.", "matrix.zip.", "matrix.derive.", "backend.values.", "backend.values=")
-"""Sections with free keys: Hydra wants `++` before a new key there, people should not have to know."""
-EXPERIMENT = ("experiment=", "+experiment=", "++experiment=")
-GROUPS = ("model", "workload", "bench", "backend", "ray")
-"""Groups of which one option is always chosen, so that Hydra wants no `+` before them."""
-
-
-@dataclass
-class _ModelSchema:
-    id: str = "???"
-    precision: str | None = "???"
-    weights_gb: float | None = "???"  # type: ignore[assignment]
-    kv_cache_dtype: str | None = None
-    moe: bool | None = False
-    mtp: bool = False
-    engine_config: str = "???"
-    predict_as: dict[str, str | None] | None = None
-
-
-@dataclass
-class _MatrixSchema:
-    grid: dict[str, Any] = field(default_factory=dict)
-    zip: dict[str, Any] = field(default_factory=dict)
-    concat: list[Any] = field(default_factory=list)
-    derive: dict[str, Any] = field(default_factory=dict)
-    require: list[str] = field(default_factory=list)
-    exclude: list[str] = field(default_factory=list)
-
-
-def _schema() -> type:
-    """Return the closed schema of the root: the sections, and every setting of Point (checked by its declaration)."""
-    sections: list[Any] = [
-        ("name", str, "single"),
-        ("results_dir", str, "results"),
-        ("rerun", str | None, None),
-        ("price_per_gpu_hour", float | None, None),
-        ("html", Any, None),
-        ("run", *_section(Run)),
-        ("backend", Any, None),
-        ("ray", *_section(Ray)),
-        ("matrix", _MatrixSchema, field(default_factory=_MatrixSchema)),
-        ("engine", dict[str, Any], field(default_factory=dict)),
-        ("model", _ModelSchema, field(default_factory=_ModelSchema)),
-    ]
-    settings: list[Any] = [(name, Any, None) for name in SETTINGS if name not in ("model", "engine")]
-    return make_dataclass("SweepSchema", sections + settings)
-
-
-def _section(cls: type) -> tuple[type, Any]:
-    """Return type and default of a section that config.py declares: OmegaConf wants dataclasses that are not frozen."""
-    hints = get_type_hints(cls)
-    declared: list[Any] = []
-    for f in fields(cls):
-        if is_dataclass(f.default):
-            declared.append((f.name, *_section(hints[f.name])))
-        elif isinstance(f.default, tuple):
-            declared.append((f.name, list[str], field(default_factory=list)))
-        else:
-            declared.append((f.name, hints[f.name], f.default))
-    made = make_dataclass(f"{cls.__name__}Schema", declared)
-    return made, field(default_factory=made)
 
 
 def read(arguments: Sequence[str]) -> SweepConfig | None:
@@ -119,7 +47,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
 
     Plugins.instance().register(OneSweep)
     config_files.use()
-    ConfigStore.instance().store(name="schema", node=_schema())
+    ConfigStore.instance().store(name="schema", node=root_schema())
     composed: list[tuple[Any, Any, Any]] = []
 
     @hydra.main(version_base="1.3", config_path=str((SHIPPED / "conf").resolve()), config_name="config")
@@ -127,7 +55,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
         composed.append((cfg, copy.deepcopy(HydraConfig.get()), GlobalHydra.instance().config_loader()))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's exceptions reach us as they are, instead of exit 1 with a trace
-    before, sys.argv = sys.argv, ["sweep", *_spell(arguments)]
+    before, sys.argv = sys.argv, ["sweep", *spell(arguments)]
     try:
         collect()
         plain = [_plain(cfg, told) for cfg, told, _ in composed]
@@ -135,7 +63,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     except (UsageError, BrokenPipeError):  # the latter: `--help | head`
         raise
     except Exception as error:
-        raise UsageError(_translate(error, _folders(arguments))) from error
+        raise UsageError(_translate(error, config_folders(arguments))) from error
     finally:
         sys.argv = before
     if not plain:
@@ -145,7 +73,7 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
         if first.get(key) is None:  # `~run` deletes it
             raise UsageError(f"{key} must be given")
     if not str(first["results_dir"]).strip():
-        raise UsageError("results_dir must be a folder's name, not empty; the current folder is .")
+        raise UsageError("results_dir must be a folder's name, not empty; write . for the current folder")
     results_dir = Path(first["results_dir"])
     if first["rerun"]:
         stored = _stored(results_dir, first["rerun"], first)
@@ -159,93 +87,6 @@ def read(arguments: Sequence[str]) -> SweepConfig | None:
     return replace(cfg, notes=tuple(dict.fromkeys(notes)))
 
 
-def _spell(arguments: Sequence[str]) -> list[str]:
-    """Let people write `experiment=x`, `+rerun=x`, `engine.new.key=1`, and options anywhere; Hydra wants otherwise.
-
-    Its parser takes overrides in one piece only, so that `a=1 -m b=2` would be an error.
-    """
-    options: list[str] = []
-    overrides: list[str] = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
-        if argument in MAY_TAKE_A_VALUE:
-            options.append(f"--info={rest.pop(0) if rest and rest[0] in INFO else INFO[0]}")
-        elif argument.startswith("-"):
-            _expect_option(argument, rest)
-            options.append(argument)
-            if argument in TAKE_A_VALUE and rest:
-                options.append(rest.pop(0))
-        else:
-            overrides.append(argument)
-    for override in overrides:
-        if "=" not in override and not override.startswith("~"):
-            raise UsageError(f"{override or repr('')} is no KEY=VALUE{spelling_of(override, _folders(options))}")
-    experiments = [override.partition("=")[2] for override in overrides if override.startswith(EXPERIMENT)]
-    if len(experiments) > 1:
-        raise UsageError(
-            f"experiment is given twice ({', '.join(experiments)}): each has a table and a command of its own"
-        )
-    return options + [_spelled(override) for override in overrides]
-
-
-def _expect_option(argument: str, following: Sequence[str]) -> None:
-    name, equals, value = argument.partition("=")
-    if not name.startswith("--") or name in (*LONG_OPTIONS, "--"):
-        return
-    key, value = name[2:], value if equals else next(iter(following), "VALUE")
-    if key in known_keys():
-        raise UsageError(f"{name} is no option; write {'+' if key == 'experiment' else ''}{key}={value}")
-    meant = [option for option in LONG_OPTIONS if option.startswith(name)]
-    hint = f'did you mean "{meant[0]}"?' if meant else "--hydra-help lists those of Hydra"
-    raise UsageError(f"{name} is no option; {hint}")
-
-
-def spelling_of(word: str, folders: Sequence[Path] = (SHIPPED / "conf",), others: Iterable[str] = ()) -> str:
-    """Return how to write a bare word as an override, or which experiment or other name is near it; ends a message."""
-    for group in ("experiment", *GROUPS):
-        if word in _choices(group, folders):
-            return f"; write {'+' if group == 'experiment' else ''}{group}={word}"
-    if word in known_keys():
-        return f"; write {word}=VALUE"
-    return nearest(word, [*others, *_choices("experiment", folders)])
-
-
-def _choices(group: str, folders: Sequence[Path]) -> list[str]:
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
-
-
-def _folders(arguments: Sequence[str]) -> list[Path]:
-    """Return the folders with configuration files: those that ship, and what --config-dir names."""
-    folders = [SHIPPED / "conf"]
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        name, equals, value = argument.partition("=")
-        if name in ("--config-dir", "-cd"):
-            folders.append(Path(value if equals else following))
-    return folders
-
-
-def _spelled(override: str) -> str:
-    """Return an override as Hydra wants it: `++` adds a key or changes it, and merges a mapping in braces."""
-    bare = override.lstrip("+")
-    plus = override.removesuffix(bare)
-    key, equals, value = bare.partition("=")
-    is_mapping = value.lstrip().startswith("{")
-    if key.startswith("~") or not equals:
-        return override
-    if key == "experiment":
-        return "+" + bare
-    if key == "rerun" or (key in GROUPS and not is_mapping):
-        return bare
-    if key == "run.redo" and value not in ("", "null") and not value.startswith(("'", '"')):
-        said = value.replace("\\", "\\\\").replace("'", "\\'")  # Hydra takes no bare `==`
-        bare = f"run.redo='{said}'"
-    exists = "." in key or key in {f.name for f in fields(_schema())}  # a key with a dot is no group of the user's own
-    if is_mapping or bare.startswith(FREE_PREFIXES) or (plus and exists):
-        return "++" + bare
-    return plus + bare
-
-
 def _plain(cfg: Any, told: Any) -> dict[str, Any]:
     """Return one composition as plain data, its pins applied, its engine YAML read in; `told` is Hydra's own node."""
     from omegaconf import OmegaConf
@@ -255,10 +96,10 @@ def _plain(cfg: Any, told: Any) -> dict[str, Any]:
     part: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if part["rerun"]:
         return part
-    known = {f.name for f in fields(_schema())}
+    known = {f.name for f in fields(root_schema())}
     for key in part:
         if key not in known:  # `+key=1` is how Hydra lets an unknown key in
-            raise UsageError(f"{key} is unknown{_nearest_key(key)}")
+            raise UsageError(f"{key} is unknown{nearest_key(key)}")
     part["matrix"] = pin(part["matrix"], _pins(list(told.overrides.task), told.runtime))
     part["engine_yaml"] = _read_engine_config(part["model"]["engine_config"])
     return part
@@ -285,10 +126,10 @@ def _layers(composed: Any, loader: Any) -> list[Layer]:
         if default.config_path is None or default.config_path.startswith("hydra/"):
             continue
         if (path := _file(default.config_path, composed.runtime)) is not None:
-            said = config_files.load(path) or {}
+            content = config_files.load(path) or {}
             for key in reversed((default.package or "").split(".")):
-                said = {key: said} if key else said
-            layers.append(Layer(name=default.config_path.removesuffix(".yaml"), given=_leaves(said.get("model"))))
+                content = {key: content} if key else content
+            layers.append(Layer(name=default.config_path.removesuffix(".yaml"), given=_leaves(content.get("model"))))
     typed = [(override.key_or_group, override.value()) for override in defaults.config_overrides]
     given = [_leaves(value, key[len("model.") :]) for key, value in typed if key == "model" or key.startswith("model.")]
     return [*layers, Layer(name="", given={key: value for leaves in given for key, value in leaves.items()})]
@@ -380,15 +221,15 @@ def _translate(error: BaseException, folders: Sequence[Path]) -> str:
     for link in chain:
         if isinstance(link, MissingConfigException) and link.missing_cfg_file:
             group, _, choice = link.missing_cfg_file.rpartition("/")
-            options = sorted(link.options or _choices(group, folders))
+            options = sorted(link.options or choices(group, folders))
             have = f"; there are {', '.join(options)}" if options else ""
             return f"{group or 'config'} {choice} does not exist{nearest(choice, options)}{have}"
         if isinstance(link, (ConfigKeyError, ConfigAttributeError)) and link.full_key:
-            found = _file_of(said)
-            if found.startswith(f"{link.full_key}/"):  # without that line Hydra puts a file's keys below its group
-                return f"{found} must begin with the line `# @package _global_`"
-            place = f" (in {found})" if found else ""
-            return f"{link.full_key} is unknown{_nearest_key(str(link.full_key))}{place}"
+            file = _file_of(said)
+            if file.startswith(f"{link.full_key}/"):  # without that line Hydra puts a file's keys below its group
+                return f"{file} must begin with the line `# @package _global_`"
+            place = f" (in {file})" if file else ""
+            return f"{link.full_key} is unknown{nearest_key(str(link.full_key))}{place}"
         if isinstance(link, OmegaConfBaseException) and link.full_key:
             reason = " ".join(str(link.msg or link).split()).split(" full_key:")[0]
             override = (
@@ -396,7 +237,7 @@ def _translate(error: BaseException, folders: Sequence[Path]) -> str:
             )
             return f"{override or link.full_key}: {reason}"
         if isinstance(link, yaml.YAMLError):
-            return f"a configuration file is no YAML: {' '.join(str(link).split())}"
+            return f"a configuration file is not YAML: {' '.join(str(link).split())}"
         if isinstance(link, OverrideParseException):
             reason = " ".join(str(link).split()).split(" See https")[0].split(" expecting ")[0]
             reason = reason.replace("mismatched input '<EOF>'", "it ends where a value should follow")
@@ -404,28 +245,9 @@ def _translate(error: BaseException, folders: Sequence[Path]) -> str:
             return f"the override {typed!r} cannot be read (quote it as Hydra wants it): {reason}"
     if "Could not override" in said or "Could not append" in said:
         key = said.split("'")[1]
-        return f"{key} is unknown{_nearest_key(key)}"
+        return f"{key} is unknown{nearest_key(key)}"
     return said
 
 
 def _file_of(said: str) -> str:
     return said.split("'")[1] + ".yaml" if said.startswith("In '") else ""
-
-
-def _nearest_key(key: str) -> str:
-    axis = "" if "." in key else f"; --help lists the settings, and an axis is changed by matrix.grid.{key}=[...]"
-    return nearest(key, known_keys()) or axis
-
-
-def known_keys() -> list[str]:
-    """Return the keys that a person may have meant: settings, sections and what lies below them."""
-    sections: dict[str, Any] = {"run": Run, "ray": Ray, "model": _ModelSchema, "matrix": _MatrixSchema}
-    sections |= {
-        "backend": GkeBackend,
-        "run.budget": Budget,
-        "run.retry": Retry,
-        "run.quarantine": Quarantine,
-    }
-    known = [*SETTINGS, "name", "results_dir", "html", "rerun", "experiment", "workload", "backend", "model"]
-    known.append("price_per_gpu_hour")
-    return known + [f"{section}.{f.name}" for section, schema in sections.items() for f in fields(schema)]

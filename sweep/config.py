@@ -381,7 +381,7 @@ def _engine_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         said = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 levels
-        raise UsageError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(said, dict) or not said:
         raise UsageError(f"{where} must be a YAML mapping that is not empty (an empty one crashes trtllm-bench)")
     return said

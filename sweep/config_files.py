@@ -54,7 +54,7 @@ def read(path: Path) -> str:
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise UsageError(f"{path} has more than {MOST_BYTES:,} bytes: that is no configuration file")
+        raise UsageError(f"{path} has more than {MOST_BYTES:,} bytes, too many for a configuration file")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,7 +76,7 @@ def expect_mapping(text: str, path: Path) -> None:
         if isinstance(event, yaml.SequenceStartEvent) or (
             isinstance(event, yaml.ScalarEvent) and event.value not in NULLS
         ):
-            raise UsageError(f"{path} is no mapping: write KEY: VALUE on each line")
+            raise UsageError(f"{path} is not a mapping: write KEY: VALUE on each line")
         if isinstance(event, yaml.NodeEvent):
             return
 
@@ -104,7 +104,7 @@ def _values(text: str) -> int:
 
 
 def _events(text: str) -> Any:
-    """Yield the events of a YAML text up to its first mistake, which is told where the text is loaded."""
+    """Yield the events of a YAML text up to its first mistake, which is reported where the text is loaded."""
     try:
         yield from yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError:

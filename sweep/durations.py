@@ -21,8 +21,8 @@ MARGIN = 1.2
 STEP_S = 600
 """Suggested limits are whole multiples of this."""
 ENOUGH = 500
-"""Where so many points in a row end in time, in the order of their tokens, those with fewer are taken to end in time
-too: a plan shall not take minutes."""
+"""Points are predicted in the order of their tokens, most first, until so many in a row end in time. The rest is taken
+to end in time, too: a plan must not take minutes."""
 MOST_ROUNDS, MOST_REQUESTS = 10, 20_000
 """Of a run with more requests so many are simulated, as rounds of the closed loop or in all, and the time is scaled."""
 
@@ -42,16 +42,16 @@ def overlong(points: Iterable[tuple[str, Point, Model]], timeout_s: float) -> tu
     Raises:
         UsageError: no operator database is installed.
     """
-    found: list[Overlong] = []
+    late: list[Overlong] = []
     in_time = 0
     for point_id, point, model in sorted(points, key=lambda each: -_rounds(each[1]) * each[1].osl):
         seconds = predicted_s(point, model)
         if seconds is not None and seconds > timeout_s - LOAD_S:
-            found.append(Overlong(point_id=point_id, point=point, predicted_s=seconds))
+            late.append(Overlong(point_id=point_id, point=point, predicted_s=seconds))
             in_time = 0
         elif (in_time := in_time + 1) == ENOUGH:
             break
-    return tuple(sorted(found, key=lambda each: -each.predicted_s))
+    return tuple(sorted(late, key=lambda each: -each.predicted_s))
 
 
 def limit_for(found: Iterable[Overlong]) -> int:

@@ -268,5 +268,5 @@ class _Compiler:
         if item.value in choices or (not choices and not isinstance(item.value, str)):
             return item
         known = [*choices, INFINITY] if name in self.infinite else choices
-        hint = nearest(str(item.value), known) or ("" if choices else "; it is no text")
+        hint = nearest(str(item.value), known) or ("" if choices else "; write its values without quotes")
         raise UsageError(f'"{self.text}": {name} is never {item.value!r}{hint}')

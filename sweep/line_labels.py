@@ -19,11 +19,11 @@ MOST_STREAMS = 100_000
 MOST_SEARCHED = 2 * LONGEST_LABEL
 """Characters of a line in which its label is looked for."""
 SHORTEST_COUNT = 4
-"""Lines in which a number must be another one each time to be a count of lines."""
+"""In so many lines a number must differ each time to be a line number."""
 ENOUGH = 300
 """After so many lines that had no label and would have shown one, a log is taken to have none."""
 
-COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
+COLOR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][0-9A-Za-z]")
 _NUMBER = re.compile(r"\d+(?:[:.,/-]\d+)*")
 _TIME = re.compile(r".*:|\d+([/-])\d+\1\d+$|\d{8}|\d+[.,]\d{3}")
 """A number that tells the time, by its form: 18:48:10,418, 2026-01-17, 11/23/2026, 1768675690, 12.345."""
@@ -83,14 +83,14 @@ def relabelled(lines: Iterable[str]) -> Iterator[str]:
     N tells streams apart as the labels did. A label stands before most lines; what one line alone has before a
     traceback is a message.
     """
-    labels: dict[Label, tuple[int, ...]] = {}  # with the numbers in it that tell streams apart, by their place
+    labels: dict[Label, tuple[int, ...]] = {}  # which of its numbers tell streams apart
     streams: dict[tuple[Label, tuple[str, ...]], int] = {}
     source, bare = iter(lines), 0
-    while (bare < ENOUGH or labels) and (some := [_uncoloured(line) for line in islice(source, 100)]):
+    while (bare < ENOUGH or labels) and (some := [_uncolored(line) for line in islice(source, 100)]):
         if len(labels) < MOST_LABELS and any(anchor in "\n".join(some) for anchor in _ANCHORS):
             before = [found.string[: found.start()] for line in some if (found := _ANCHOR.search(line[:MOST_SEARCHED]))]
             new = [label for text in dict.fromkeys(before) if (label := Label.of(text)) and label not in labels]
-            indented = {found[0]: None for line in some if (found := _INDENTED.match(line))}
+            indented = {match[0]: None for line in some if (match := _INDENTED.match(line))}
             new += [label for label in map(Label.indentation, indented) if label not in labels]
             heard = {label: [parts[0] for line in some if (parts := label.part(line))] for label in new}
             known = labels | {label: _telling_apart(numbers) for label, numbers in heard.items()}
@@ -102,16 +102,16 @@ def relabelled(lines: Iterable[str]) -> Iterator[str]:
     yield from source
 
 
-def _uncoloured(line: str) -> str:
-    return COLOUR.sub("", line) if "\x1b" in line else line
+def _uncolored(line: str) -> str:
+    return COLOR.sub("", line) if "\x1b" in line else line
 
 
 def _telling_apart(numbers: list[tuple[str, ...]]) -> tuple[int, ...]:
-    """Return which numbers of a label tell streams apart: not those that are another one in each line, a count."""
+    """Return which numbers of a label tell streams apart: not one that differs in every line, which counts lines."""
     return tuple(
         place
-        for place, found in enumerate(zip(*numbers, strict=True))
-        if len(found) < SHORTEST_COUNT or len(set(found)) < len(found)
+        for place, values in enumerate(zip(*numbers, strict=True))
+        if len(values) < SHORTEST_COUNT or len(set(values)) < len(values)
     )
 
 

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 
 from sweep.axes import check_count
-from sweep.composition import known_keys
+from sweep.config_schema import known_keys
 from sweep.errors import UsageError, nearest
 from sweep.matrix import replace_axes
 from sweep.point import SETTINGS

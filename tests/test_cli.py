@@ -161,7 +161,7 @@ def test_plan_as_json_is_one_object(tmp_path: Path) -> None:
         ([SMOKE, "pp=8"], "no point is left after pruning:\n       4  refused: tp * pp = 8"),
         ([SMOKE, "results_dir=/proc/nowhere"], "/proc/nowhere"),
         (["-m", "+experiment=smoke,recipe"], "  python -m sweep +experiment=recipe"),
-        (["rn", SMOKE], 'rn is no command; did you mean "run"?'),
+        (["rn", SMOKE], 'rn is not a command; did you mean "run"?'),
         (["show", "results/none"], "holds no table"),
         (["+rerun=abc"], "has no configuration abc"),
         ([SMOKE, "run.redo=ttp == 4"], "run.redo is one of failed, invalid, all, or an expression over settings"),

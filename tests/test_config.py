@@ -287,18 +287,18 @@ MISTAKES = [
     ([GRID, "run={node: 2}"], 'run.node is unknown; did you mean "run.nodes"?'),
     ([GRID, "matrix={gird: {}}"], 'matrix.gird is unknown; did you mean "matrix.grid"?'),
     ([GRID, "islx={a: 1}"], 'islx is unknown; did you mean "isl"?'),
-    (["--experiment", "smoke"], "--experiment is no option; write +experiment=smoke"),
-    (["--experiment=smoke"], "--experiment is no option; write +experiment=smoke"),
-    (["--rerun", "abc"], "--rerun is no option; write rerun=abc"),
-    ([GRID, "--isl", "128"], "--isl is no option; write isl=128"),
-    ([GRID, "--experimental-rerun", "x.pickle"], "--experimental-rerun is no option"),
-    ([GRID, "--experimental-rerun=x.pickle"], "--experimental-rerun is no option"),
-    ([GRID, "--multi"], '--multi is no option; did you mean "--multirun"?'),
-    ([GRID, "--config-di=/tmp"], '--config-di is no option; did you mean "--config-dir"?'),
-    (["smoke"], "smoke is no KEY=VALUE; write +experiment=smoke"),
-    ([GRID, "qwen3-4b"], "qwen3-4b is no KEY=VALUE; write model=qwen3-4b"),
-    (["smok"], 'smok is no KEY=VALUE; did you mean "smoke"?'),
-    ([GRID, "isl"], "isl is no KEY=VALUE; write isl=VALUE"),
+    (["--experiment", "smoke"], "--experiment is not an option; write +experiment=smoke"),
+    (["--experiment=smoke"], "--experiment is not an option; write +experiment=smoke"),
+    (["--rerun", "abc"], "--rerun is not an option; write rerun=abc"),
+    ([GRID, "--isl", "128"], "--isl is not an option; write isl=128"),
+    ([GRID, "--experimental-rerun", "x.pickle"], "--experimental-rerun is not an option"),
+    ([GRID, "--experimental-rerun=x.pickle"], "--experimental-rerun is not an option"),
+    ([GRID, "--multi"], '--multi is not an option; did you mean "--multirun"?'),
+    ([GRID, "--config-di=/tmp"], '--config-di is not an option; did you mean "--config-dir"?'),
+    (["smoke"], "smoke is not KEY=VALUE; write +experiment=smoke"),
+    ([GRID, "qwen3-4b"], "qwen3-4b is not KEY=VALUE; write model=qwen3-4b"),
+    (["smok"], 'smok is not KEY=VALUE; did you mean "smoke"?'),
+    ([GRID, "isl"], "isl is not KEY=VALUE; write isl=VALUE"),
     ([GRID, "+experiment=smoke"], "experiment is given twice (ds_r1_grid, smoke)"),
     (["-m", "+experiment=smoke", "model.precision=fp8,bf16"], "workload and bench, not model.precision"),
     (["-m", "+experiment=smoke", "model.precisio=fp8,bf16"], 'not model.precisio; did you mean "model.precision"?'),
@@ -361,8 +361,8 @@ def test_hostile_files_are_one_sentence(own: Path, text: str, said: str) -> None
     ("content", "said"),
     [
         (b"# one\nname: '\xfc'\n", "is not UTF-8: line 3 has the byte 0xfc"),
-        (b"- isl\n- osl\n", "is no mapping: write KEY: VALUE on each line"),
-        (b"isl\n", "is no mapping"),
+        (b"- isl\n- osl\n", "is not a mapping: write KEY: VALUE on each line"),
+        (b"isl\n", "is not a mapping"),
         (b"# " + b"x" * 1_000_000, "has more than 1,000,000 bytes"),
         (
             b"matrix: {grid: {a: &a [1,2,3,4,5,6,7,8,9,0], b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a],\n"
@@ -372,7 +372,7 @@ def test_hostile_files_are_one_sentence(own: Path, text: str, said: str) -> None
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(own: Path, content: bytes, said: str) -> None:
-    """Whether it is an experiment or an engine YAML; what is no mapping there has its own message."""
+    """Whether it is an experiment or an engine YAML; what is not a mapping there has its own message."""
     path = own / "experiment" / "odd.yaml"
     path.write_bytes(b"# @package _global_\n" + content)
     with pytest.raises(UsageError) as told:
@@ -424,7 +424,7 @@ def test_engine_files_that_would_mislead_are_refused(own: Path, name: str, said:
 
 def test_values_are_data_never_code(own: Path) -> None:
     (own / "evil.yaml").write_text("a: !!python/object/apply:os.system ['touch evil']\n")
-    with pytest.raises(UsageError, match="is no YAML"):
+    with pytest.raises(UsageError, match="is not YAML"):
         read(f"model.engine_config={own}/evil.yaml", "concurrency=1", "num_requests=8")
 
 

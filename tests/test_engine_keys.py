@@ -144,8 +144,8 @@ def test_the_user_s_key_takes_the_place_of_the_file_s() -> None:
         ("kv_cache_config: 5", "mine.yaml: kv_cache_config must be a mapping, not 5"),
         ("scheduler_config: {capacity_scheduler_policy: MAX_UTILIZATION}", "is the setting scheduler_policy"),
         ("tp: 4", "tp in mine.yaml is the setting tp: move it there"),
-        ("a: " + "9" * 6000, "mine.yaml is no YAML"),
-        ("a: " + "[" * 5000, "mine.yaml is no YAML"),
+        ("a: " + "9" * 6000, "mine.yaml is not YAML"),
+        ("a: " + "[" * 5000, "mine.yaml is not YAML"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(file: str, reason: str) -> None:

@@ -344,7 +344,7 @@ def test_each_report_that_was_appended_is_a_row(run: Any, tmp_path: Path, detail
     assert [Path(row["imported_from"]).name for row in said.rows] == ["all_tp4.jsonl#1", "all_tp4.jsonl#2"]
     appended.write_text(f'{json.dumps(first)}\n\n{{"a": 1}}\n{json.dumps(second)[:500]}')
     said = run("--json", appended)
-    assert said.code == 3 and "line 3: it is no report" in said.err
+    assert said.code == 3 and "line 3: it is not a report" in said.err
     assert [row["failure_kind"] for row in said.rows][1:] == ["no_report"]
     assert "cut off" in said.rows[1]["failure_message"]
 
@@ -372,7 +372,7 @@ def test_a_failure_after_the_last_report_is_told(run: Any, tmp_path: Path) -> No
     log.write_text(f"{LOOP}\n{CRASH}")
     said = run("--json", log)
     assert said.row["status"] == "ok"
-    assert f"sweep: {log}: a failure stands after its last report (oom): " in said.err
+    assert f"sweep: {log}: its last report is followed by a failure (oom): " in said.err
     log.write_text(f"{CRASH}\n{LOOP}")  # it was tried again
     assert "sweep: " not in run("--json", log).err
 
@@ -516,7 +516,7 @@ def test_a_dump_on_a_line_of_its_own_is_held_against_what_was_given(run: Any, tm
         (["--set", "concurrency"], "give NAME=VALUE"),
         (["--set", "concurrency=many"], "concurrency must be an integer, not 'many'"),
         (["--set", "tp=0"], "tp must be at least 1"),
-        (["--set", "tp=4", "--set", "tp=8"], "--set tp stands there twice"),
+        (["--set", "tp=4", "--set", "tp=8"], "--set tp is given twice"),
         (["--pattern", "tp{tpp}"], "there is no setting tpp"),
         (["--pattern", "tp{tp}_{tp}"], "tp stands there twice"),
         (["--pattern", "plain"], "name a setting"),
@@ -551,7 +551,7 @@ def test_what_cannot_be_read_is_named(run: Any, tmp_path: Path) -> None:
     assert said.row["status"] == "ok"
     for path in files.values():
         assert f"sweep: cannot read {path}: " in said.err
-    assert "No such file" in said.err and "it is no text" in said.err and "no report of trtllm-bench" in said.err
+    assert "No such file" in said.err and "it is not text" in said.err and "no report of trtllm-bench" in said.err
 
 
 def test_a_folder_of_nothing_gives_nothing(run: Any, tmp_path: Path) -> None:

@@ -509,7 +509,8 @@ def used(pod: Pod, says: str, *, once: bool = False, after: int = 0) -> dict[str
     """Make nvidia-smi say something of the memory that is used; once only, or from so many points on."""
     pod.program("nvidia-smi", NVIDIA_SMI)
     path, count = pod.folder / "used", pod.folder / "count"
-    when = f'[ "$(ls -d "{pod.folder}"/work/*/ | wc -l)" -gt {after} ]' + (f' && [ ! -e "{count}" ]' if once else "")
+    points = pod.folder / "work"
+    when = f'[ "$(ls -d "{points}"/*/ | wc -l)" -gt {after} ]' + (f' && [ ! -e "{count}" ]' if once else "")
     path.write_text(f'if {when}; then touch "{count}"; {says}; else echo 0; fi\n')
     return {"USED": str(path)}
 

@@ -191,7 +191,7 @@ def test_odd_overrides(override: str, answers: Answers, odd: Odd) -> None:
 
 def test_an_experiment_is_no_command_and_its_spelling_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["smoke"]) == 2
-    assert capsys.readouterr().err.startswith("sweep: smoke is no command; write +experiment=smoke")
+    assert capsys.readouterr().err.startswith("sweep: smoke is not a command; write +experiment=smoke")
 
 
 def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_no_pickle_is_ever_loaded(tmp_path: Path) -> None:
     for option in ("--experimental-rerun", "--exp"):
         command = [sys.executable, "-m", "sweep", "plan", option, str(tmp_path / "evil.pickle")]
         done = subprocess.run(command, capture_output=True, text=True, cwd=SHIPPED, check=False)
-        assert done.returncode == 2 and done.stderr.startswith(f"sweep: {option} is no option")
+        assert done.returncode == 2 and done.stderr.startswith(f"sweep: {option} is not an option")
         assert done.stdout == "" and done.stderr.count("\n") == 1
     assert not (tmp_path / "made").exists()
 

@@ -277,8 +277,8 @@ def test_redo_knows_unlimited() -> None:
     ("said", "why"),
     [
         ("concurency > 4", "concurency"),
-        ("tp == '4'", "tp is never '4'; it is no text"),
-        ("repeat == '1'", "repeat is never '1'; it is no text"),
+        ("tp == '4'", "tp is never '4'; write its values without quotes"),
+        ("repeat == '1'", "repeat is never '1'; write its values without quotes"),
         ("kv_cache_dtype == 'fp9'", "kv_cache_dtype is never 'fp9'"),
     ],
 )

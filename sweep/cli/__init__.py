@@ -86,10 +86,10 @@ def _run(arguments: Sequence[str]) -> int:
     if first in COMMANDS:
         return COMMANDS[first](rest)
     if not first.startswith(("-", "+", "~")) and "=" not in first:
-        from sweep.composition import spelling_of
+        from sweep.command_line import spelling_of
 
         hint = spelling_of(first, others=COMMANDS)
-        raise UsageError(f"{first} is no command{hint}; there are {', '.join(COMMANDS)}")
+        raise UsageError(f"{first} is not a command{hint}; there are {', '.join(COMMANDS)}")
     return sweeps.run(list(arguments))
 
 

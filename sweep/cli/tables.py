@@ -122,9 +122,9 @@ def _defused(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a spreadsheet may compute a text; it may pass over blanks, and what is not seen, before a formula."""
-    seen = next((each for each in text if each.isprintable() and not each.isspace()), "")
-    return text.startswith(SEPARATORS) or (seen != "" and seen in FORMULA)
+    """Return whether a spreadsheet may compute a text; some ignore blanks and invisible characters before a formula."""
+    first = next((each for each in text if each.isprintable() and not each.isspace()), "")
+    return text.startswith(SEPARATORS) or (first != "" and first in FORMULA)
 
 
 def compare(arguments: list[str]) -> int:
@@ -263,12 +263,12 @@ def import_files(arguments: list[str]) -> int:
     if not said.files:
         raise UsageError("import what? give files or folders, for example: python -m sweep import logs/*.txt --json")
     if not all(file.strip() for file in said.files):
-        raise UsageError("import what? a FILE is empty; the current folder is .")
+        raise UsageError("import what? a FILE is empty; write . for the current folder")
     into = None if said.into is None else results_at(said.into)
     given: dict[str, Any] = {}
     for name, value in map(importing.parse_setting, said.set):
         if name in given:
-            raise UsageError(f"--set {name} stands there twice")
+            raise UsageError(f"--set {name} is given twice")
         given[name] = value
     pattern = None if said.pattern is None else importing.Pattern.of(said.pattern)
     with tempfile.TemporaryDirectory(prefix="sweep-import-") as folder:
@@ -290,7 +290,7 @@ def import_files(arguments: list[str]) -> int:
 
 
 def _with_notes(imported: Iterable[Imported]) -> Iterator[Imported]:
-    """Yield runs, having told what is in their files and in no row."""
+    """Yield runs; print first what their files hold beyond the row."""
     for item in imported:
         for note in item.notes:
             print(f"sweep: {item.named}: {note}", file=sys.stderr)
@@ -356,7 +356,7 @@ def results_at(folder: str) -> Results:
     """Return the table of a folder that the command line names.
 
     Raises:
-        UsageError: it is no name; an empty one would be the current folder.
+        UsageError: it is empty, which would be the current folder, or not UTF-8.
     """
     from sweep.table import Results
 

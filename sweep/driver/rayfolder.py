@@ -1,6 +1,6 @@
 """The folder of a Ray that runs for one driver: short, closed to other users, locked for as long as the driver lives.
 
-    /tmp/sweep-ray-PID-XXXXXXXX     0700: Ray itself makes all its folders writable for everybody
+    /tmp/sweep-ray-PID-RANDOM       0700: Ray itself makes all its folders writable for everybody
         lock                        locked by the driver; the kernel unlocks it however the driver dies
         r/                          Ray's
 

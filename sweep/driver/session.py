@@ -21,7 +21,7 @@ TURN_S = 0.25
 START_S = 240.0
 """Ray takes 5 s to start, a minute on a machine that is far too busy."""
 GAVE_UP_S = 20.0
-"""A start that failed after this long failed for lack of time: Ray has limits of its own, of 30 s, which stand."""
+"""A start that takes this long to fail ran out of time: Ray has fixed limits of 30 s."""
 CLOSE_S = 60.0
 OBJECT_STORE_BYTES = 80 * 2**20
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from sweep.line_labels import COLOUR
+from sweep.line_labels import COLOR
 
 LONGEST_LINE = 20_000
 """Characters of a line that are looked at."""
@@ -34,7 +34,7 @@ class Message:
     """What one place in a log says.
 
     is_error: it is tagged as an error by a logger.
-    is_exception: it stands where a traceback ends, whatever it is called.
+    is_exception: it ends a traceback, whatever its class is called.
     was_survived: the next line is an ordinary one of a logger, so that the program went on.
     begins_traceback: it only begins a traceback that does not follow from one before.
     """
@@ -84,7 +84,7 @@ def bare(line: str) -> str:
 
 def _split(line: str) -> tuple[str, bool, str]:
     """Return the label of a line (its pod and rank), whether a logger wrote it, and the rest."""
-    line = COLOUR.sub("", line).rstrip()
+    line = COLOR.sub("", line).rstrip()
     if "%|" in line:
         line = _BARS.sub("", line, count=1)
     prefix = _PREFIX.match(line)
@@ -105,7 +105,7 @@ class _Assembly:
     _is_exception: bool = False
     _left: int = 0
     _is_chained: bool = False
-    _traceback: str | None = None  # the label of a traceback that has not come to its exception
+    _traceback: str | None = None  # the label of a traceback whose exception is still to come
     _has_frames: bool = False
     _reasons: list[str] | None = field(default=None)  # the lines so far of one of pydantic's errors
 
@@ -143,9 +143,9 @@ class _Assembly:
 
     def _begin(self, label: str, rest: str) -> Iterator[Message]:
         """Begin a message, if this line may tell something."""
-        if (found := _TRACEBACK.search(rest)) is not None:
-            if EXCEPTION.match(rest) and found.start():
-                yield Message(text=rest[: found.start()])  # a message of which another traceback is a part
+        if (traceback := _TRACEBACK.search(rest)) is not None:
+            if EXCEPTION.match(rest) and traceback.start():
+                yield Message(text=rest[: traceback.start()])  # a message that contains another traceback
             if not self._is_chained:
                 yield Message(begins_traceback=True)
             self._is_chained, self._traceback, self._has_frames = False, label, False

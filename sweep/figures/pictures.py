@@ -192,10 +192,10 @@ def _picture(
         if simulated.all()
         else f"partly {charts.MARK}: "
     )
-    told = [*(f"predicted as {printable(name)}" for name in stand_ins(df).values()), words[0].upper() + words[1:]]
+    subtitle = [*(f"predicted as {printable(name)}" for name in stand_ins(df).values()), words[0].upper() + words[1:]]
     title = alt.TitleParams(
         f"{mark}{printable(points['model'].iloc[0])} on {str(points['gpu'].iloc[0]).upper()}",
-        subtitle=told if len(told) > 1 else told[0],
+        subtitle=subtitle if len(subtitle) > 1 else subtitle[0],
     )
     whole = alt.vconcat(_legend(drawn), alt.concat(*panels, columns=2, spacing=26), title=title, spacing=14)
     return styled(whole)

@@ -11,9 +11,9 @@ from sweep.importing.value import MOST_JSON_BYTES, FileKind, Run, open_file, why
 from sweep.report.serving import is_serving
 
 
-def is_report(said: Any) -> bool:
+def is_report(value: Any) -> bool:
     """Return whether decoded JSON is a report of trtllm-bench or of benchmark_serving."""
-    return isinstance(said, dict) and (is_serving(said) or bool({"performance", "request_info"} & said.keys()))
+    return isinstance(value, dict) and (is_serving(value) or bool({"performance", "request_info"} & value.keys()))
 
 
 def are_reports(text: bytes) -> bool:
@@ -31,11 +31,11 @@ def unpack(path: Path, folder: Path) -> tuple[list[Run], list[str]]:
         with open_file(path) as file:
             while line := file.readline(MOST_JSON_BYTES):
                 number += 1
-                said = _decoded(line)
-                if is_report(said) or (said is None and line.startswith(b"{")):  # a cut one is a row that says so
+                value = _decoded(line)
+                if is_report(value) or (value is None and line.startswith(b"{")):  # one that was cut off has a row, too
                     runs.append(_write(line, path, number, folder / f"{len(runs)}"))
                 elif line.strip():
-                    damaged.append(f"line {number}: it is no report of trtllm-bench or benchmark_serving")
+                    damaged.append(f"line {number}: it is not a report of trtllm-bench or benchmark_serving")
     except (OSError, EOFError, zlib.error) as error:
         damaged.append(f"after line {number} it cannot be read: {why(error)}")
     return runs, damaged

@@ -6,7 +6,7 @@
     {"line": "...", "labels": {...}, "timestamp": "..."}     Loki, by logcli or Grafana
 
 Entries stand one a line or in an array, whose entries may be indented. gcloud and logcli write the newest first unless
-told otherwise; such a text is turned round.
+asked otherwise; such a text is put in order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LONGEST_LINE = 1 << 16
 """So much of a line that docker cut is put together."""
 MOST_DAMAGED = 100
 """After so many entries that cannot be read the rest is read as it is."""
-MOST_TURNED = 64 << 20
-"""Characters of a text that is turned round, for which it is held in memory."""
+MOST_REVERSED = 64 << 20
+"""Characters of a text whose newest entry comes first; it is held in memory to be reversed."""
 
 _BETWEEN = re.compile(r"[\s,\[\]]*(?=\{|\Z)")
 _TIME = re.compile(r'"timestamp":\s*"([^"]*)"')
@@ -42,26 +42,26 @@ def are_entries(start: str) -> bool:
 
 
 def text_in(pieces: Iterator[str], start: str) -> Iterator[str]:
-    """Yield the text in a log of entries, oldest first, a line or more at a time; what is no entry as it stands there.
+    """Yield the text in a log of entries, oldest first, a line or more at a time; anything else is yielded unchanged.
 
     start: how the log begins; the order of its entries shows there.
 
     Raises:
-        OSError: its newest entry is its first, and it is too long to be turned round.
+        OSError: its newest entry comes first, and it is too long to be reversed.
     """
     lines = _lines(_texts(pieces))
     times = _TIME.findall(start)
     later = [one > other for one, other in pairwise(times) if one != other]
-    return _turned(lines) if 2 * sum(later) > len(later) else lines
+    return _reversed(lines) if 2 * sum(later) > len(later) else lines
 
 
-def _turned(lines: Iterator[str]) -> Iterator[str]:
+def _reversed(lines: Iterator[str]) -> Iterator[str]:
     held, size = [], 0
     for line in lines:
         held.append(line)
         size += len(line)
-        if size > MOST_TURNED:
-            raise OSError(f"it is newest first, and more than {MOST_TURNED >> 20} MiB; export it oldest first")
+        if size > MOST_REVERSED:
+            raise OSError(f"it is newest first, and more than {MOST_REVERSED >> 20} MiB; export it oldest first")
     yield from reversed(held)
 
 
@@ -94,22 +94,22 @@ def _texts(pieces: Iterator[str]) -> Iterator[tuple[str, str]]:
         if begin == len(read):
             place = begin
             continue
-        said = None
+        entry_text = None
         if between is not None:
             try:
                 entry, end = _JSON.raw_decode(read, begin)
-                said = _text_of(entry) or ("", read[begin:end] + "\n")
+                entry_text = _text_of(entry) or ("", read[begin:end] + "\n")
                 place = end
             except (ValueError, RecursionError):
                 damaged += 1
-        if said is None:
+        if entry_text is None:
             begin, place = place, (read.find("\n", begin) + 1) or len(read)
-            said = "", read[begin:place]
-        yield said
+            entry_text = "", read[begin:place]
+        yield entry_text
 
 
 def _text_of(entry: Any) -> tuple[str, str] | None:
-    """Return the stream and the text of an entry, with its line end; None where it is no entry of a log.
+    """Return the stream and the text of an entry, with its line end; None where it is not an entry of a log.
 
     What Google Cloud Logging holds besides texts, such as the audit of a call, has none.
     """

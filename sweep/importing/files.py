@@ -173,7 +173,7 @@ def kind_of(path: Path) -> FileKind:
     with open_file(path) as file:
         head = file.read(HEAD_BYTES)
     if head.count(b"\0") > len(head) * MOST_ZEROS:
-        raise Unreadable("it is no text")
+        raise Unreadable("it is not text")
     start = head.lstrip()
     if start[:1] in (b"{", b"["):
         first, _, rest = start.partition(b"\n")

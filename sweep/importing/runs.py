@@ -31,7 +31,7 @@ SIMULATED_VERSION = "simulated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """One run, read: what its row says and what is kept of it; `notes` tell what else its log holds and no row says."""
+    """One run, read: what its row says and what is kept of it; `notes` say what its log holds beyond that."""
 
     named: Path
     asked: Mapping[str, Any]
@@ -127,11 +127,11 @@ def read_run(run: Run, given: Mapping[str, Any], pattern: Pattern | None) -> Ite
 
 
 def _notes(log: Log) -> Iterator[str]:
-    """Tell what a log holds besides the report that was read: other runs, as a loop of a shell writes them."""
+    """Yield what a log holds besides the report that was read, such as the other runs of a shell loop."""
     if log.reports > 1:
         yield f"{log.reports} reports in it; the last one was read"
-    if log.report is not None and (found := classify(io.StringIO(log.after))).kind not in VAGUE:
-        yield f"a failure stands after its last report ({found.kind}): {found.message}"
+    if log.report is not None and (failure := classify(io.StringIO(log.after))).kind not in VAGUE:
+        yield f"its last report is followed by a failure ({failure.kind}): {failure.message}"
 
 
 def path_text(path: Path) -> str:

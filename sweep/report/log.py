@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sweep.line_labels import COLOUR, Label
+from sweep.line_labels import COLOR, Label
 from sweep.report.arguments import DUMP, HEAD, fields_in, read_arguments
 from sweep.report.iterations import STEP, Iterations, StepReader
 from sweep.report.streams import EARLIER, Printed, Streams
@@ -28,7 +28,7 @@ MOST_LINES = 20_000
 MOST_LABELLED = 64
 """Dumps of arguments behind a label that are kept until the report tells what the label is."""
 MOST_COUNTED = 1000
-"""So many runs in one log are told apart."""
+"""So many runs in one log are counted."""
 LINES_TO_DUMP = 8
 """So many lines may other ranks print between `LLM Args:` and the line that it announces."""
 
@@ -45,7 +45,7 @@ _BAR = re.compile(r"(?:[A-Za-z][\w ()/.-]*:\s*)?\d{1,3}%\|.*?(?:it/s|s/it)[^\]]*
 def plain(line: str) -> str:
     """Return a line without terminal colours and progress bars."""
     if "\x1b" in line:
-        line = COLOUR.sub("", line)
+        line = COLOR.sub("", line)
     return _BAR.sub("", line) if "%|" in line else line
 
 
