@@ -245,6 +245,27 @@ def test_the_same_command_again_does_nothing(smoke: tuple[Path, subprocess.Compl
     assert sorted(folder.glob("table/*")) == before
 
 
+def test_only_what_measures_imports_ray(smoke: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """What a thread imports meanwhile can meet the warnings, or half of the modules, of what goes on beside it."""
+    program = """
+import sys
+import threading
+from sweep.cli import run_command
+codes = [int(run_command(["run", *words])) for words in (["+experiment=smoke", "model.id=other/model"], sys.argv[1:])]
+print(codes, "ray" in sys.modules, threading.enumerate() == [threading.main_thread()])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, SMOKE, f"results_dir={smoke[0].parent}"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    assert done.stdout == "[2, 0] False True\n", done.stderr
+
+
 def test_a_finished_sweep_that_may_only_be_read_can_be_asked(
     smoke: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

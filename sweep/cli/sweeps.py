@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
     from sweep import backends, cluster, driver, place
     from sweep.config import Html
 
-    ray = driver.RayStart()  # imports Ray in a thread while the configuration is read
+    ray = driver.RayStart()
     cfg = _read(arguments)
     if cfg is None:
         return Exit.OK

@@ -1,4 +1,4 @@
-"""Ray's own life: started beside everything else, quiet, and gone without a trace afterwards."""
+"""Ray's own life: its processes start beside everything else, quiet, and are gone without a trace afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import secrets
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,10 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 class RayStart:
-    """Starts Ray beside everything else: the import begins at once, the processes as soon as it is known which.
+    """Starts Ray's processes beside everything else, as soon as it is known which.
 
+    Ray is imported by the caller's thread: what a thread imports while others go on can meet warnings that became
+    errors meanwhile, or half of a module, and an import that failed cannot be tried again.
     Without an address Ray is started for this process and stopped with it: no dashboard, nothing on stdout or stderr,
     its folder removed afterwards. Meanwhile its ports are open on all interfaces, guarded by a random token, without
     TLS (docs/tested.md). A cluster is joined only when an address asks for it, and is never stopped.
@@ -61,14 +62,15 @@ class RayStart:
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._over = threading.Event()
-        # requests, which Ray imports, silences this for itself, but a catch_warnings of the main thread can undo that
-        warnings.filterwarnings("ignore", message="SOCKS support in urllib3")
-        self._import = threading.Thread(target=_import_ray, daemon=True)
-        self._import.start()
 
     def begin(self, address: str | None) -> None:
-        """Start or join Ray in the background; may be called once, and again without effect."""
+        """Start or join Ray in the background; may be called once, and again without effect.
+
+        Raises:
+            UsageError: Ray cannot be imported.
+        """
         if self._thread is None:
+            _import_ray()
             self._thread = threading.Thread(target=self._live, args=(address,), daemon=True)
             self._thread.start()
 
@@ -81,7 +83,6 @@ class RayStart:
 
     def _init(self, address: str | None) -> None:
         try:
-            self._import.join()
             import ray
 
             _hush()
@@ -163,10 +164,17 @@ class RayStart:
 
 def _import_ray() -> None:
     """Import Ray with what it reads from the environment at that moment: a token of this run only, unless the user
-    gives the one of a cluster to join."""
+    gives the one of a cluster to join.
+
+    Raises:
+        UsageError: it cannot be imported.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    import ray  # noqa: F401
+    try:
+        import ray  # noqa: F401
+    except Exception as error:
+        raise UsageError(f"Ray cannot be imported: {error}") from error
 
 
 def _hush() -> None:
