@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.kit.cluster import Cluster
+from tests.cluster.kit.kueue import Kueue
 from tests.cluster.kit.node import Node, lacking
+from tests.cluster.queues import Queues
 from tests.patience import HANG_S
 from tests.test_launcher import NVIDIA_SMI, STANDIN
 
@@ -32,7 +34,7 @@ STANDINS = {
     "app/tensorrt_llm/benchmarks/cpp/prepare_dataset.py": STANDIN.read_text(),
     "usr/local/bin/nvidia-smi": NVIDIA_SMI,
 }
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "helm")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "kueue", "helm")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -51,7 +53,7 @@ def binaries() -> Path:
     folder = Path(said or subprocess.check_output([KIT / "build.sh", "--where"], text=True, timeout=HANG_S).strip())
     absent = [program for program in PROGRAMS if not (folder / program).exists()]
     if absent:
-        missing(f"{', '.join(absent)} not in {folder}: make cluster-test builds them (Go, 7 minutes)")
+        missing(f"{', '.join(absent)} not in {folder}: make cluster-build builds them (Go, 12 minutes)")
     if shutil.which("kubectl") is None or shutil.which("openssl") is None:
         missing("kubectl or openssl is not installed")
     os.environ["CONTROL_PLANE_BIN"] = str(folder)
@@ -86,9 +88,11 @@ def cluster(binaries: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def kueue(cluster: Cluster) -> None:
-    """The stand-in for Kueue; Jobs without a queue go on as without it."""
-    cluster.start_fake_kueue()
+def kueue(cluster: Cluster) -> Kueue:
+    """Kueue itself; Jobs without a queue go on as without it."""
+    made = Kueue(cluster)
+    made.start()
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +123,9 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest, monkeypatch: pyt
     cluster.wait("service account", lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name))
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig("admin")))
     return name
+
+
+@pytest.fixture
+def queues(cluster: Cluster, namespace: str, kueue: Kueue) -> Queues:
+    """Makes queues for the test's namespace."""
+    return Queues(cluster, namespace)

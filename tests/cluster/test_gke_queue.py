@@ -1,4 +1,4 @@
-"""Jobs that wait in a queue: on the kit's stand-in for Kueue, which is not Kueue itself (kit/README.md)."""
+"""Jobs that wait in a queue: on Kueue itself."""
 
 from __future__ import annotations
 

@@ -1,16 +1,11 @@
-#!/usr/bin/env python3
-"""Starts and stops a Kubernetes control plane with fake A4X nodes on this machine.
+"""A Kubernetes control plane with fake A4X nodes on this machine: start, stop, disturb.
 
-    cluster.py up DIR [--nodes N]     start it; prints the kubeconfig's path when Ready
-    cluster.py status DIR             processes and their memory
-    cluster.py down DIR               stop it
-
-Binaries are looked up in $CONTROL_PLANE_BIN, then on PATH. Nothing listens on
-anything but loopback, and all ports are free ones, so clusters can run side by side.
+Binaries are looked up in $CONTROL_PLANE_BIN, then on PATH. Nothing listens on anything but loopback, and all ports are
+free ones, so clusters can run side by side.
 """
 
-import argparse
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -53,7 +48,7 @@ def binary(name):
 
 def crds(name):
     """A file of resource definitions that build.sh took from the module it built."""
-    return str(Path(os.path.realpath(binary("kube"))).parent / "crds" / f"{name}.yaml")
+    return str(Path(binary("kube")).parent / "crds" / f"{name}.yaml")
 
 
 def free_ports(count):
@@ -104,21 +99,17 @@ class Client:
             connection.close()
 
 
-def quantity(text):
-    """The number that a Kubernetes quantity stands for."""
-    text = str(text)
-    units = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    unit = next((unit for unit in sorted(units, key=len, reverse=True) if text.endswith(unit)), "")
-    return float(text.removesuffix(unit)) * units.get(unit, 1)
-
-
 class Cluster:
-    def __init__(self, folder):
+    """A control plane in a folder of its own; it is taken down when this process ends, unless it stays."""
+
+    def __init__(self, folder, stays=False):
         self.dir = Path(folder).resolve()
+        self.stays = stays
         self.pki = self.dir / "pki"
         self.state = self.dir / "state.json"
         self.children = {}  # name: Popen, of what this object has started itself
         self.commands = {}
+        self.guard = None
 
     # --- keys, users -----------------------------------------------------------------
 
@@ -219,6 +210,18 @@ class Cluster:
 
     # --- processes -------------------------------------------------------------------
 
+    def start_guard(self):
+        """Start what takes all down when the only holder of a pipe's other end, which is this process, is gone."""
+        with open(self.dir / "guard.log", "ab") as log:
+            self.guard = subprocess.Popen(
+                [sys.executable, "-m", "tests.cluster.kit.guard", self.dir],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=HERE.parents[2],
+                start_new_session=True,
+            )
+
     def start(self, program, *args, name=None):
         self.commands[name or program] = (program, args)
         with open(self.dir / f"{name or program}.log", "ab") as log:
@@ -278,6 +281,8 @@ class Cluster:
             raise SystemExit(f"{self.dir} has a cluster already")
         began = time.monotonic()
         self.dir.mkdir(parents=True, exist_ok=True)
+        if not self.stays:
+            self.start_guard()
         self.make_keys()
         etcd_port, peer_port, port, manager_port, scheduler_port, node_port = free_ports(6)
         self.make_kubeconfigs(port)
@@ -377,22 +382,6 @@ class Cluster:
         client.call("POST", "/api/v1/nodes", a4x_node(int(name.removeprefix("a4x-"))))
         client.close()
 
-    def start_fake_kueue(self):
-        definitions = HERE / "manifests" / "fake-kueue-crds.yaml"
-        self.kubectl("apply", "--server-side", "-f", str(definitions))
-        self.wait(
-            "queue's definitions",
-            lambda: self.kubectl(
-                "wait",
-                "--for=condition=Established",
-                "--timeout=5s",
-                "crd/workloads.kueue.x-k8s.io",
-                "crd/localqueues.kueue.x-k8s.io",
-                "crd/clusterqueues.kueue.x-k8s.io",
-            ),
-        )
-        self.start(sys.executable, HERE / "fake_kueue.py", self.dir, name="fake-kueue")
-
     def start_jobset(self):
         """JobSet's own controller, outside the cluster; the API server reaches its webhooks on loopback."""
         self.install_crds("jobset")
@@ -473,7 +462,19 @@ class Cluster:
 
     def down(self):
         self.stop(*reversed(self.load()["pids"]))
+        for pid in self.strays():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.dir, ignore_errors=True)
+        if self.guard:
+            self.guard.communicate()  # its stdin ends
+
+    def strays(self):
+        """Yields processes that were started here but not remembered: whoever did that was killed in between."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cwd").readlink() == self.dir:
+                    yield int(process.name)
 
     def status(self):
         for name, (pid, began) in self.load()["pids"].items():
@@ -500,8 +501,11 @@ def started_at(pid):
 
 def http_ok(port, path):
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
-    connection.request("GET", path)
-    return connection.getresponse().status == 200
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
 
 
 def ready_nodes(client):
@@ -554,29 +558,3 @@ def a4x_node(number):
             },
         },
     }
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["up", "down", "status"])
-    parser.add_argument("dir")
-    parser.add_argument("--nodes", type=int, default=18)
-    parser.add_argument("--jobset", action="store_true", help="start JobSet's controller too")
-    parser.add_argument("--queue", action="store_true", help="start the stand-in for Kueue too")
-    parser.add_argument("--etcd", default="etcd", help="etcd's name, if not the built one")
-    options = parser.parse_args()
-    cluster = Cluster(options.dir)
-    if options.action == "up":
-        seconds = cluster.up(options.nodes, options.etcd)
-        if options.jobset:
-            cluster.start_jobset()
-        if options.queue:
-            cluster.start_fake_kueue()
-        print(f"ready in {seconds:.1f} s", file=sys.stderr)
-        print(cluster.kubeconfig("admin"))
-    else:
-        getattr(cluster, options.action)()
-
-
-if __name__ == "__main__":
-    main()
