@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import json
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,15 +100,17 @@ def left_on_volume(
 def nodes_by_quota(cfg: SweepConfig) -> int | None:
     """Return over how many nodes the queue's quota lets a sweep spread; None where it is said, or cannot be seen.
 
+    Where no queue is named it is the one that Kueue takes then, if there is one.
+
     Raises:
         UsageError: the cluster cannot be reached.
     """
     config = config_of(cfg)
-    if config is None or config.queue is None or cfg.run.nodes is not None:
+    if config is None or cfg.run.nodes is not None:
         return None
     from sweep.backends.gke import readiness
 
-    queue = config.queue
+    queue = config.queue or readiness.DEFAULT_QUEUE
     per_node = min(GPUS[str(part.settings["gpu"])].per_node for part in cfg.parts)
 
     async def question(cluster: Cluster) -> int | None:
@@ -125,6 +127,8 @@ async def _cluster_queue(cluster: Cluster, queue: str) -> dict[str, Any] | None:
 
     try:
         kueue = await kueue_path(cluster)
+        if kueue is None:
+            return None
         local = await cluster.request("GET", f"{kueue}/namespaces/{{namespace}}/localqueues/{queue}")
         name = text(local, "spec", "clusterQueue")
         return await cluster.request("GET", f"{kueue}/clusterqueues/{name}") if name else None
@@ -219,8 +223,16 @@ def write_manifests(cfg: SweepConfig, plan: Plan, folder: Path) -> list[Path]:
     return written
 
 
-def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
-    """Delete every Job of a sweep with its pods and ConfigMap, and return their names.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What was deleted: the names of Jobs, and of pods that still end and hold their nodes until then."""
+
+    jobs: Sequence[str]
+    ending: Sequence[str]
+
+
+def remove(cfg: SweepConfig, sweep_id: str) -> Removed:
+    """Delete every Job of a sweep with its pods and ConfigMap.
 
     Raises:
         UsageError: the backend has no cluster, or it cannot be reached, or refuses.
@@ -228,29 +240,30 @@ def remove(cfg: SweepConfig, sweep_id: str) -> list[str]:
     if config_of(cfg) is None:
         raise UsageError(f"the {cfg.backend} backend leaves nothing on a cluster: backend=gke")
     from sweep.backends.gke import delete_job, live
+    from sweep.backends.gke.objects import pods_of_sweep
 
-    async def clean(cluster: Cluster) -> list[str]:
+    async def clean(cluster: Cluster) -> Removed:
         names = [deployment.job for deployment in await live(cluster, sweep_id)]
         await asyncio.gather(*(delete_job(cluster, name) for name in names))
-        return names
+        return Removed(jobs=names, ending=await pods_of_sweep(cluster, sweep_id))
 
     return ask(cfg, clean)
 
 
-def remove_of(cfg: SweepConfig, owner: str) -> list[str]:
-    """Delete every Job that one person's sweeps left in the namespace, and return their names.
+def remove_of(cfg: SweepConfig, owner: str) -> Removed:
+    """Delete every Job that one person's sweeps left in the namespace.
 
     Raises:
         UsageError: the backend has no cluster, or it cannot be reached, or refuses.
     """
     if config_of(cfg) is None:
         raise UsageError(f"the {cfg.backend} backend leaves nothing on a cluster: backend=gke")
-    from sweep.backends.gke import delete_job, jobs_of_owner
+    from sweep.backends.gke import delete_job, jobs_of_owner, pods_of
 
-    async def clean(cluster: Cluster) -> list[str]:
+    async def clean(cluster: Cluster) -> Removed:
         names = await jobs_of_owner(cluster, owner)
         await asyncio.gather(*(delete_job(cluster, name) for name in names))
-        return names
+        return Removed(jobs=names, ending=await pods_of(cluster, names))
 
     return ask(cfg, clean)
 

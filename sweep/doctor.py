@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from sweep.backends.access import default_namespace
-from sweep.backends.fields import Form, field, text
+from sweep.backends.fields import Form, Object, field, mappings, text
 from sweep.backends.gke import readiness
-from sweep.backends.gke.objects import Gone, kueue_path, unless_gone
-from sweep.backends.gke.readiness import KUEUE, RIGHTS, Finding, Level, Needs, Right, SecretNeed
+from sweep.backends.gke.objects import JOBS, Gone, kueue_path, unless_gone
+from sweep.backends.gke.readiness import DEFAULT_QUEUE, KUEUE, RIGHTS, Finding, Level, Needs, Right, SecretNeed
 from sweep.backends.gke.volume import results_uri, try_volume
 from sweep.backends.kubernetes import Cluster
 from sweep.config import GkeBackend
@@ -40,7 +40,7 @@ def examine(config: GkeBackend, job: str | None, *, seconds: float = THOROUGHLY_
         job: a Job as it would be created, in JSON; without it what depends on it is left out.
         seconds: the time limit of each question.
     """
-    return asyncio.run(_examine(config, None if job is None else readiness.needs_of(json.loads(job)), seconds))
+    return asyncio.run(_examine(config, None if job is None else json.loads(job), seconds))
 
 
 def expect_ready(config: GkeBackend, job: str) -> list[Finding]:
@@ -61,8 +61,8 @@ def told(finding: Finding) -> list[str]:
     return [f"{finding.name}: {finding.message}", *([f"  → {finding.mend}"] if finding.mend else [])]
 
 
-async def _examine(config: GkeBackend, needs: Needs | None, seconds: float) -> list[Finding]:
-    asked = [_ask("helm", seconds, _helm(seconds)), _ask_cluster(config, needs, seconds)]
+async def _examine(config: GkeBackend, job: Object | None, seconds: float) -> list[Finding]:
+    asked = [_ask("helm", seconds, _helm(seconds)), _ask_cluster(config, job, seconds)]
     uri = results_uri({"results_uri": config.results_uri, "bucket": config.bucket})
     if uri is not None:
         asked.append(_ask("results", seconds, _volume(uri, config, seconds)))
@@ -145,14 +145,14 @@ async def _in_thread(work: Callable[[], T]) -> T:
 # --------------------------------------------------------------------------------------------------------- the cluster
 
 
-async def _ask_cluster(config: GkeBackend, needs: Needs | None, seconds: float) -> list[Finding]:
+async def _ask_cluster(config: GkeBackend, job: Object | None, seconds: float) -> list[Finding]:
     try:
         cluster = await asyncio.wait_for(Cluster.connect(config.context, config.namespace), THOROUGHLY_S)
     except (UsageError, TimeoutError) as error:
         message = str(error) or f"the plugin of the kubectl context gives no token within {THOROUGHLY_S:g} s"
         return [Finding(name="cluster", level=Level.ERROR, message=message)]  # which says what mends it
     try:
-        return await _examine_cluster(cluster, config, needs, seconds)
+        return await _examine_cluster(cluster, config, job, seconds)
     finally:
         await cluster.close()
 
@@ -160,7 +160,7 @@ async def _ask_cluster(config: GkeBackend, needs: Needs | None, seconds: float) 
 GET_CREDENTIALS = "gcloud container clusters get-credentials CLUSTER --location LOCATION"
 
 
-async def _examine_cluster(cluster: Cluster, config: GkeBackend, needs: Needs | None, seconds: float) -> list[Finding]:
+async def _examine_cluster(cluster: Cluster, config: GkeBackend, job: Object | None, seconds: float) -> list[Finding]:
     try:
         version = await asyncio.wait_for(cluster.request("GET", "/version", patience_s=0), THOROUGHLY_S)
     except (ClusterError, TimeoutError) as error:
@@ -175,8 +175,9 @@ async def _examine_cluster(cluster: Cluster, config: GkeBackend, needs: Needs | 
         ("namespace", _namespace(cluster)),
         ("rights", _rights(cluster)),
     ]
-    if needs is not None:
-        questions += [("queue", _queue(cluster, needs)), ("nodes", _nodes(cluster, needs))]
+    if job is not None:
+        needs = readiness.needs_of(job)
+        questions += [("queue", _queue(cluster, needs)), ("nodes", _nodes(cluster, needs)), ("job", _try(cluster, job))]
         questions += [(f"secret {secret.name}", _secret(cluster, secret)) for secret in needs.secrets]
         questions += [(f"claim {name}", _claim(cluster, name)) for name in needs.claims]
         if needs.service_account is not None:
@@ -259,28 +260,63 @@ async def _may(cluster: Cluster, right: Right, verb: str) -> bool:
 
 
 async def _queue(cluster: Cluster, needs: Needs) -> list[Finding]:
-    """Look at the LocalQueue, and at the quota of its ClusterQueue, which not everybody may see."""
+    """Look at the LocalQueue, and at its ClusterQueue, which not everybody may see."""
     kueue = await kueue_path(cluster, patience_s=0)
     if kueue is None:
         return [] if needs.queue is None else [readiness.judge_no_kueue(needs.queue)]
     queues = f"{kueue}/namespaces/{cluster.namespace}/localqueues"
-    if needs.queue is None:
-        listed = await _get(cluster, queues, form=Form.LIST)
-        return readiness.judge_no_queue(queue["metadata"]["name"] for queue in listed["items"])
     try:
-        local = await _get(cluster, f"{queues}/{needs.queue}")
+        local = await _get(cluster, f"{queues}/{needs.queue or DEFAULT_QUEUE}")
     except Gone:
         listed = await _get(cluster, queues, form=Form.LIST)
         there = [queue["metadata"]["name"] for queue in listed["items"]]
+        if needs.queue is None:
+            return readiness.judge_no_queue(there)
         return [readiness.judge_unknown_queue(needs.queue, cluster.namespace, there)]
+    found = [readiness.judge_local_queue(local, is_default=needs.queue is None)]
     name = text(local, "spec", "clusterQueue")
-    found = [Finding(name="queue", level=Level.OK, message=f"{needs.queue}, of ClusterQueue {name}")]
     try:
-        return [*found, readiness.judge_quota(needs, await _get(cluster, f"{kueue}/clusterqueues/{name}"))]
+        queue = await _get(cluster, f"{kueue}/clusterqueues/{name}")
     except Gone:
-        return [readiness.judge_no_cluster_queue(needs.queue, name)]
+        return [readiness.judge_no_cluster_queue(text(local, "metadata", "name"), name)]
     except ClusterError as error:
-        return [*found, Finding(name="quota", level=Level.UNKNOWN, message=str(error))]
+        unseen = Finding(name="quota", level=Level.UNKNOWN, message=str(error), mend=readiness.CLUSTER_ROLE)
+        return [*found, *(readiness.judge_active(local, "LocalQueue") or [unseen])]
+    found += readiness.judge_active(queue, "ClusterQueue") or [readiness.judge_quota(needs, queue)]
+    with contextlib.suppress(ClusterError, Gone):  # which is another question's
+        namespace = await _get(cluster, f"/api/v1/namespaces/{cluster.namespace}")
+        found += readiness.judge_namespace(queue, namespace)
+    if needs.topology_level is not None:
+        found += await _topology(cluster, kueue, queue, needs.topology_level)
+    return found
+
+
+async def _topology(cluster: Cluster, kueue: str, queue: Object, level: str) -> list[Finding]:
+    levels: dict[str, list[str]] = {}
+    try:
+        for name in readiness.flavors(queue):
+            flavor = await _get(cluster, f"{kueue}/resourceflavors/{name}")
+            topology = text(flavor, "spec", "topologyName")
+            described = await _get(cluster, f"{kueue}/topologies/{topology}") if topology else {}
+            levels[name] = [text(each, "nodeLabel") for each in mappings(described, "spec", "levels")]
+    except Gone:
+        return []  # for which Kueue says that the queue is not active
+    except ClusterError as error:
+        return [Finding(name="topology", level=Level.UNKNOWN, message=str(error), mend=readiness.CLUSTER_ROLE)]
+    return readiness.judge_topology(level, levels)
+
+
+async def _try(cluster: Cluster, job: Object) -> list[Finding]:
+    """Send a Job that is judged by all webhooks and made by nobody, under a name that no Job has."""
+    meta = {key: value for key, value in job["metadata"].items() if key != "name"}
+    body = json.dumps({**job, "metadata": {**meta, "generateName": f"{job['metadata']['name'][:50]}-"}})
+    try:
+        await cluster.request("POST", JOBS, body=body, params={"dryRun": "All"}, patience_s=0)
+    except ClusterError as error:
+        if error.status == 404:  # no namespace, which is told
+            return []
+        return [readiness.judge_trial(error.status, str(error))]
+    return [readiness.judge_trial(201, "")]
 
 
 async def _queue_priority(cluster: Cluster, name: str) -> list[Finding]:
@@ -289,7 +325,12 @@ async def _queue_priority(cluster: Cluster, name: str) -> list[Finding]:
         return []
     missing = f"there is no WorkloadPriorityClass {name}: Kueue would take no notice of the Jobs"
     mend = "kubectl get workloadpriorityclasses"
-    return await _is_there(cluster, "priority", f"{kueue}/workloadpriorityclasses/{name}", missing, mend)
+    try:
+        return await _is_there(cluster, "priority", f"{kueue}/workloadpriorityclasses/{name}", missing, mend)
+    except ClusterError as error:
+        if error.status != 403:
+            raise
+        return [readiness.judge_unseen_priority(name)]
 
 
 async def _nodes(cluster: Cluster, needs: Needs) -> list[Finding]:

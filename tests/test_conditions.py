@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sweep import failure
 from sweep.backends import Stage
 from sweep.backends.gke import conditions
 from sweep.backends.gke.conditions import read
@@ -97,10 +98,69 @@ def test_success_is_not_told_before_the_job_itself_says_so() -> None:
     assert not standing.ended and standing.over and standing.exit_code == 0
 
 
-def test_a_job_that_kueue_ended_for_good_has_ended() -> None:
-    never = ("Evicted", "True", conditions.NEVER_AGAIN, "ran too long")
-    standing = read(SUSPENDED, None, thing(never))
-    assert standing.ended and standing.message == "MaximumExecutionTimeExceeded: ran too long"
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("DeactivatedDueToMaximumExecutionTimeExceeded", "timeout"),
+        ("DeactivatedDueToRequeuingLimitExceeded", "evicted"),
+        ("DeactivatedDueToAdmissionCheck", "quota"),
+        ("DeactivatedDueToWhatIsNotKnownYet", "evicted"),
+    ],
+)
+def test_a_job_that_kueue_ended_for_good_has_ended(reason: str, kind: str) -> None:
+    workload = thing(("Evicted", "True", reason, "The workload is deactivated due to this"))
+    workload["spec"] = {"active": False}
+    standing = read(SUSPENDED, None, workload)
+    assert standing.ended and standing.message == f"{reason}: The workload is deactivated due to this"
+    assert failure.classify([], state=standing.message).kind == kind
+    workload["spec"] = {"active": True}  # a person set it so
+    assert not read(SUSPENDED, None, workload).ended
+
+
+@pytest.mark.parametrize("reason", ["Deactivated", "PodsReadyTimeout"])  # the second: while it was backing off
+def test_what_a_person_deactivated_says_how_it_goes_on(reason: str) -> None:
+    workload = thing(("Evicted", "True", reason, "The workload is deactivated"), name="job-a")
+    workload["metadata"]["namespace"], workload["spec"] = "bench", {"active": False}
+    standing = read(SUSPENDED, None, workload)
+    assert (standing.stage, standing.ended, standing.broken) == (Stage.QUEUED, False, False)
+    assert """kubectl patch workload job-a -n bench --type merge -p '{"spec":{"active":true}}'""" in standing.message
+
+
+def test_a_check_that_is_not_passed_is_what_is_waited_for() -> None:
+    checks = [
+        {"name": "dws", "state": "Pending", "message": "Retrying after failure:\n no capacity in zone"},
+        {"name": "other", "state": "Ready"},
+    ]
+    reserved = ("QuotaReserved", "True", "QuotaReserved", "Quota reserved in ClusterQueue a")
+    requeued = {"count": 2, "requeueAt": "2026-01-01T00:01:00Z"}
+    workload = thing(reserved, admissionChecks=checks, requeueState=requeued)
+    assert read(SUSPENDED, None, workload).message == (
+        "admission check dws: Pending (Retrying after failure: no capacity in zone); tried 2 times, again at"
+        " 2026-01-01T00:01:00Z"
+    )
+    evicted = thing(("Evicted", "True", "AdmissionCheck", "dws"), admissionChecks=checks)
+    assert read(SUSPENDED, None, evicted).message.startswith("evicted (AdmissionCheck: dws), waits to begin anew; admi")
+    admitted = thing(reserved, ("Admitted", "True", "Admitted", ""))
+    assert read(SUSPENDED, None, admitted).stage is Stage.SCHEDULING
+
+
+TAS = 'topology "gke" doesn\'t allow to fit any of 1 pod(s). Total nodes: 6; excluded: '
+
+
+@pytest.mark.parametrize(
+    ("said", "none_left"),
+    [
+        (TAS + "affinity: 6", True),
+        (TAS + "affinity: 4, nodeSelector: 2", True),
+        (TAS + 'affinity: 5, resource "nvidia.com/gpu": 1', False),
+        (TAS + 'affinity: 5, taint "node.kubernetes.io/unschedulable=:NoSchedule": 1', False),
+        (TAS + "nodeSelector: 6", False),
+        ("waits for quota", False),
+    ],
+)
+def test_a_queue_with_a_topology_says_that_all_nodes_are_avoided(said: str, none_left: bool) -> None:
+    standing = read(SUSPENDED, None, thing(("QuotaReserved", "False", "Pending", said)))
+    assert conditions.fits_no_other_node(standing) is none_left
 
 
 def test_a_pod_that_was_deleted_still_says_how_it_ended() -> None:

@@ -164,3 +164,63 @@ def test_a_secret_that_is_missing_is_an_error_unless_pods_start_without_it() -> 
     assert missing.mend == "kubectl create secret generic hf -n bench --from-file=token=FILE"
     assert readiness.judge_no_secret(SecretNeed(name="hf", key="t", optional=True), "bench").level is Level.WARNING
     assert "docker-registry" in readiness.judge_no_secret(SecretNeed(name="r"), "bench").mend
+
+
+# ------------------------------------------------------------------------------------------------------ Kueue's queues
+
+
+@pytest.mark.parametrize(
+    ("selector", "taken"),
+    [
+        (None, False),
+        ({}, True),
+        ({"matchLabels": {"team": "bench"}}, True),
+        ({"matchLabels": {"team": "other"}}, False),
+        ({"matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "bench"]}]}, True),
+        ({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a", "bench"]}]}, False),
+        ({"matchExpressions": [{"key": "team", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}, False),
+        ({"matchExpressions": [{"key": "none", "operator": "NotIn", "values": ["a"]}]}, True),
+        ({"matchExpressions": [{"key": "team", "operator": "SomethingNew"}]}, True),
+    ],
+)
+def test_a_cluster_queue_selects_namespaces(selector: Any, taken: bool) -> None:
+    spec = {} if selector is None else {"namespaceSelector": selector}
+    namespace = {"metadata": {"name": "ns", "labels": {"team": "bench"}}}
+    found = readiness.judge_namespace({"metadata": {"name": "cq"}, "spec": spec}, namespace)
+    assert (found == []) is taken
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "level"),
+    [
+        (201, "", Level.OK),
+        (403, 'User "x" cannot create resource "jobs" in API group "batch"', Level.UNKNOWN),
+        (403, 'admission webhook "policy" denied the request', Level.ERROR),
+        (422, "spec.template is invalid", Level.ERROR),
+        (500, 'failed calling webhook "mjob.kb.io"', Level.WARNING),
+        (0, "the server does not answer", Level.WARNING),
+    ],
+)
+def test_a_job_that_was_only_tried_is_judged_by_the_answer(status: int, said: str, level: Level) -> None:
+    found = readiness.judge_trial(status, said)
+    assert found.level is level and said in found.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "level"),
+    [("FlavorNotFound", Level.ERROR), ("TopologyNotFound", Level.ERROR), ("AdmissionCheckInactive", Level.WARNING)],
+)
+def test_a_queue_that_is_not_active_says_why(reason: str, level: Level) -> None:
+    condition = {"type": "Active", "status": "False", "reason": reason, "message": "in Kueue's words"}
+    (found,) = readiness.judge_active(
+        {"metadata": {"name": "cq"}, "status": {"conditions": [condition]}}, "ClusterQueue"
+    )
+    assert found.level is level and f"{reason}: in Kueue's words" in found.message
+    assert readiness.judge_active({"metadata": {"name": "cq"}}, "ClusterQueue") == []
+
+
+def test_a_level_that_no_flavor_has_is_named_with_those_that_there_are() -> None:
+    (found,) = readiness.judge_topology("some/level", {"a": ("block", "host"), "b": ()})
+    assert found.level is Level.ERROR and "a has block, host; b has none" in found.mend
+    assert readiness.judge_topology("host", {"a": ("block", "host"), "b": ()}) == []

@@ -107,12 +107,14 @@ class Ended:
 
     at: when it gave its GPUs back; None is now.
     node: where it was then.
+    whole: each attempt that is left would have met the same end, also where another try may not.
     """
 
     message: str = ""
     kind: str = "not_reached"
     at: datetime | None = field(default=None, compare=False)
     node: str | None = field(default=None, compare=False)
+    whole: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +146,8 @@ class Backend(Protocol):
         """See to it that a deployment begins none of these attempts any more; what has begun ends as it would."""
         ...
 
-    async def cancel(self, deployment_id: str) -> None:
-        """End a deployment; nothing of it is left behind."""
+    async def cancel(self, deployment_id: str) -> bool:
+        """End a deployment, and return whether it still ends by itself; then nothing of it is left behind."""
         ...
 
 

@@ -42,9 +42,10 @@ class Simulated:
             yield self._measure(attempt, deployment)
         yield Ended()
 
-    async def cancel(self, deployment_id: str) -> None:
+    async def cancel(self, deployment_id: str) -> bool:
         """End a deployment after its current point."""
         self._cancelled.add(deployment_id)
+        return False
 
     async def stop(self, deployment_id: str, keys: Collection[AttemptKey]) -> None:
         """Leave these attempts out."""

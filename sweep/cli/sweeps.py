@@ -287,10 +287,12 @@ def gc(arguments: list[str]) -> int:
         place.expect_settled(cfg, results)
         with results.lock():  # a driver that runs would make again what is deleted
             deleted = cluster.remove(cfg, results.sweep_id)
-    for name in deleted:
+    for name in deleted.jobs:
         print(name)
     whose = f"owner {owner}" if owner is not None else f"{cfg.name} ({results.sweep_id})"
-    print(f"{len(deleted)} Jobs of {whose} deleted, with pods and ConfigMaps", file=sys.stderr)
+    print(f"{len(deleted.jobs)} Jobs of {whose} deleted, with pods and ConfigMaps", file=sys.stderr)
+    if deleted.ending:
+        print(f"{len(deleted.ending)} of the pods still end, and hold their nodes until then", file=sys.stderr)
     return Exit.OK
 
 

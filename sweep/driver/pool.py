@@ -77,12 +77,12 @@ class Pool:
                 await asyncio.sleep(min(self._gather_s, wait_s))
         return self._life, list(self._events)
 
-    async def cancel(self, names: Sequence[str], within_s: float) -> dict[str, str]:
+    async def cancel(self, names: Sequence[str], within_s: float) -> tuple[dict[str, str], int]:
         """End these deployments, also those that only a life before this one had begun.
 
         What creates them ends first: else something would be created after it was deleted.
 
-        Returns why, by name, of each that may be left.
+        Returns why, by name, of each that may be left, and how many of the others still end by themselves.
         """
         until = asyncio.get_running_loop().time() + within_s
         if carrying := [task for task in self._tasks.values() if not task.done()]:
@@ -91,6 +91,7 @@ class Pool:
             await asyncio.wait(carrying, timeout=within_s / 2)
         ends = await asyncio.gather(*(self._end(name, until) for name in names), return_exceptions=True)
         left: dict[str, str] = {}
+        ending = 0
         for name, end in zip(names, ends, strict=True):
             if isinstance(end, TimeoutError):
                 left[name] = f"it could not be ended within {within_s:.0f} s"
@@ -98,14 +99,19 @@ class Pool:
                 left[name] = str(end) or type(end).__name__
             elif name in self._tasks and not self._tasks[name].done():
                 left[name] = "it is still being created"
-        return left
+            elif end:
+                ending += 1
+        return left, ending
 
-    async def _end(self, name: str, until: float) -> None:
-        """End a deployment, and once more: what was asked for by a process that died may be there a moment later."""
+    async def _end(self, name: str, until: float) -> bool:
+        """End a deployment, and once more: what was asked for by a process that died may be there a moment later.
+
+        Returns whether it still ends by itself.
+        """
         async with asyncio.timeout_at(until):
             await self._backend.cancel(name)
             await asyncio.sleep(SETTLE_S)
-            await self._backend.cancel(name)
+            return await self._backend.cancel(name)
 
     def _stop(self, deployment_id: str, keys: frozenset[AttemptKey]) -> None:
         """Tell the backend what is not to begin; once for the same keys, and again after it failed."""

@@ -277,7 +277,7 @@ KINDS: Mapping[str, Kind] = {
         # "Pending the preemption of ..." and "No preemption victims" are said of those that wait.
         state=(
             r"Evicted|EvictionBy|\bPreempt(?:ed|ing|ionBy)|\bpreempted\b|TerminationByKubelet",
-            r"(?:Cluster|Local)QueueStopped|Deactivated",
+            r"(?:Cluster|Local)QueueStopped|Deactivated(?!DueToAdmissionCheck)",
         ),
     ),
     "quota": Kind(
@@ -289,7 +289,7 @@ KINDS: Mapping[str, Kind] = {
             r"Inadmissible|couldn't assign flavors|unavailable in ClusterQueue|Queue \S+ (?:is inactive|doesn't exist)",
             r"\bInsufficient [\w./-]+|FailedScheduling|Unschedulable",
             r"TopologyPlacementFailed|no topology domains at level",
-            r"its queue has not taken notice",
+            r"DeactivatedDueToAdmissionCheck",  # DWS has no nodes
         ),
     ),
     "interrupted": Kind(
@@ -373,9 +373,9 @@ KINDS: Mapping[str, Kind] = {
         state=(r"\bthe Job (?:is gone|was deleted)\b",),
     ),
     "backend_error": Kind(
-        meaning="the backend itself failed, or the cluster refuses its Jobs or their pods",
+        meaning="the backend itself failed, or the cluster refuses its Jobs or their pods, or no queue takes them",
         policy=Policy.NEXT_RUN,
-        state=(r"\bFailedCreate\b",),
+        state=(r"\bFailedCreate\b", r"its queue has not taken notice"),
     ),
     **{
         kind.value: Kind(meaning=f"not attempted: {meaning}", policy=Policy.DO_NOT_RETRY)

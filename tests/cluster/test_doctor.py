@@ -38,7 +38,7 @@ def levels(found: dict[str, list[Finding]]) -> dict[str, str]:
 
 def test_a_cluster_that_has_all_passes_every_question(cluster: Cluster, namespace: str) -> None:
     found = examined(namespace)
-    assert levels(found) == dict.fromkeys(("helm", "cluster", "clock", "namespace", "rights", "nodes"), "ok")
+    assert levels(found) == dict.fromkeys(("helm", "cluster", "clock", "namespace", "rights", "nodes", "job"), "ok")
     assert "18 with 4 GPUs" in found["nodes"][0].message
 
 

@@ -27,7 +27,7 @@ from sweep.backends import AttemptKey, Ended, Event, Lost, Stage, Waiting
 from sweep.backends.fields import Form
 from sweep.backends.gke.course import Course
 from sweep.backends.gke.creation import create
-from sweep.backends.gke.objects import JOBS, Gone, annotation, delete_job, jobs_of_owner, unless_gone
+from sweep.backends.gke.objects import JOBS, Gone, annotation, delete_job, jobs_of_owner, pods_of, unless_gone
 from sweep.backends.gke.sight import Sight
 from sweep.backends.gke.stock import Live, how_far, kept, live
 from sweep.backends.gke.volume import Volume, results_uri
@@ -36,7 +36,7 @@ from sweep.errors import ClusterError, UsageError
 from sweep.plan import Deployment, job_name
 from sweep.table import Source
 
-__all__ = ["Gke", "Live", "create", "delete_job", "how_far", "jobs_of_owner", "kept", "live", "results_uri"]
+__all__ = ["Gke", "Live", "create", "delete_job", "how_far", "jobs_of_owner", "kept", "live", "pods_of", "results_uri"]
 
 
 log = logging.getLogger(__name__)
@@ -96,9 +96,11 @@ class Gke:
         if (course := self._courses.get(deployment_id)) is not None:
             course.stop(keys)
 
-    async def cancel(self, deployment_id: str) -> None:
-        """Delete the deployment's Job, and with it its pod and ConfigMap."""
-        await delete_job(await self._connected(), job_name(deployment_id))
+    async def cancel(self, deployment_id: str) -> bool:
+        """Delete the deployment's Job, and with it its pod and ConfigMap; a pod may take a while to end."""
+        cluster, name = await self._connected(), job_name(deployment_id)
+        await delete_job(cluster, name)
+        return bool(await pods_of(cluster, [name]))
 
     async def close(self) -> None:
         """End watches and connections."""

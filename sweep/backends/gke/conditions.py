@@ -7,10 +7,13 @@
     Job               gone, or being deleted                           the end: somebody deleted it, or its TTL ran out
     Job               Suspended                                        QUEUED
      Workload          QuotaReserved False                              with Kueue's message
+     Workload          QuotaReserved True, a check not Ready            with the check's state: DWS looks for nodes
+     Workload          Admitted True                                    SCHEDULING
      Workload          Evicted True                                     evicted (why), waits to begin anew
-     Workload          Deactivated...MaximumExecutionTime, not active   the end: it never runs again, and never fails
-     Workload          none                                             BROKEN after a while: its priority class is
-                                                                       unknown, or Kueue is not there
+     Workload          Evicted DeactivatedDueTo..., not active          the end: it never runs again, and never fails
+     Workload          not active otherwise                             a person did that, and only one can undo it
+     Workload          none                                             BROKEN after a while: Kueue is not there, or
+                                                                       does not want it
     Job               not suspended, no pod                            SCHEDULING
     pod               PodScheduled False                               SCHEDULING with the scheduler's message: GPUs,
                                                                        taints; BROKEN where a claim is missing
@@ -27,12 +30,13 @@ Conditions have no fixed order and are looked up by type. Pure: plain objects in
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sweep.backends import Stage
-from sweep.backends.fields import Object, count, mapping, mappings, moment, text
+from sweep.backends.fields import Object, count, field, mapping, mappings, moment, text
 
 CONTAINER = "bench"
 BROKEN_REASONS = frozenset(
@@ -42,7 +46,13 @@ BROKEN_REASONS = frozenset(
 """Why a container waits for what does not come by itself. Each may still pass: a Secret made late, a registry back."""
 NO_CLAIM = "persistentvolumeclaim"
 """In the scheduler's words about a claim that is not there, or not bound."""
-NEVER_AGAIN = "DeactivatedDueToMaximumExecutionTimeExceeded"
+NEVER_AGAIN = "DeactivatedDueTo"
+"""How the reasons begin for which Kueue itself deactivates a Workload, which nothing undoes: its execution time or its
+requeuings are used up, an admission check was rejected."""
+UNNOTICED = (
+    "its queue has not taken notice: Kueue is not there, its WorkloadPriorityClass does not exist, or its namespace is"
+    " not one that Kueue manages"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +94,7 @@ def read(
         last = pod or lost
         return Standing(stage=Stage.MEASURING, message=_joined(why, _cause(last)), ended=True, **_of_pod(last))
     if job is not None and _is(job, "Suspended"):
-        message, broken = _queue(workload)
-        return Standing(stage=Stage.QUEUED, message=message, broken=broken)
+        return _in_queue(workload)
     if about["over"]:  # the Job will follow
         return Standing(stage=Stage.MEASURING, message=_cause(pod), **about)
     if pod is None:
@@ -109,6 +118,23 @@ def lives_on(job: Object | None) -> bool:
     return job is not None and not (
         _is(job, "Complete") or _is(job, "Failed") or text(job, "metadata", "deletionTimestamp")
     )
+
+
+def fits_no_other_node(standing: Standing) -> bool:
+    """Say whether each node is one that a deployment avoids, by the scheduler's words or, with a topology, by Kueue's.
+
+    A node that is only busy, or cordoned, will do later.
+    """
+    if standing.stage is Stage.SCHEDULING:
+        return "node affinity" in standing.message and "Insufficient" not in standing.message
+    if standing.stage is not Stage.QUEUED:
+        return False
+    total = re.search(r"Total nodes: (\d+); excluded: (.*)", standing.message)
+    if total is None:
+        return False
+    of_other_labels, avoided = (re.search(rf"\b{why}: (\d+)", total[2]) for why in ("nodeSelector", "affinity"))
+    found = sum(int(count[1]) for count in (of_other_labels, avoided) if count is not None)
+    return avoided is not None and found == int(total[1])
 
 
 def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]:
@@ -166,20 +192,46 @@ def _end_of(job: Object | None, workload: Object | None) -> tuple[bool, str]:
     if text(job, "metadata", "deletionTimestamp"):
         return True, "the Job was deleted"
     evicted = _condition(workload, "Evicted")
-    if _is(workload, "Evicted") and text(evicted, "reason") == NEVER_AGAIN:
-        return True, _joined("MaximumExecutionTimeExceeded", text(evicted, "message"))
+    is_active = field(workload, "spec", "active") is True
+    if _is(workload, "Evicted") and text(evicted, "reason").startswith(NEVER_AGAIN) and not is_active:
+        return True, _said(evicted)
     return False, ""
 
 
-def _queue(workload: Object | None) -> tuple[str, bool]:
+# ---------------------------------------------------------------------------------------------------------- the queue
+
+
+def _in_queue(workload: Object | None) -> Standing:
+    """Return where a Job stands that its queue holds back."""
     if workload is None:
-        return (
-            "its queue has not taken notice: Kueue is not there, or its WorkloadPriorityClass does not exist",
-            True,
-        )
+        return Standing(stage=Stage.QUEUED, message=UNNOTICED, broken=True)
+    if field(workload, "spec", "active") is False:
+        name, namespace = text(workload, "metadata", "name"), text(workload, "metadata", "namespace")
+        undo = f"""kubectl patch workload {name} -n {namespace} --type merge -p '{{"spec":{{"active":true}}}}'"""
+        return Standing(stage=Stage.QUEUED, message=f"deactivated by a person; this lets it go on: {undo}")
     if _is(workload, "Evicted"):
-        return f"evicted ({_said(_condition(workload, 'Evicted'))}), waits to begin anew", False
-    return text(_condition(workload, "QuotaReserved"), "message") or "waits for quota", False
+        told = f"evicted ({_said(_condition(workload, 'Evicted'))}), waits to begin anew"
+        return Standing(stage=Stage.QUEUED, message="; ".join([told, *_checks(workload)]))
+    if not _is(workload, "QuotaReserved"):
+        told = text(_condition(workload, "QuotaReserved"), "message") or "waits for quota"
+        return Standing(stage=Stage.QUEUED, message=told)
+    if _is(workload, "Admitted"):
+        return Standing(stage=Stage.SCHEDULING, message="admitted, no pod yet")
+    told = "; ".join(_checks(workload)) or "has its quota, is not admitted yet"
+    return Standing(stage=Stage.QUEUED, message=told)
+
+
+def _checks(workload: Object) -> list[str]:
+    """Return what is to be known of admission checks that are not passed, and of what was tried before."""
+    found = []
+    for check in mappings(workload, "status", "admissionChecks"):
+        if (state := text(check, "state")) != "Ready":
+            said = " ".join(text(check, "message").split())
+            found.append(f"admission check {text(check, 'name')}: {state}" + (f" ({said})" if said else ""))
+    requeued = mapping(workload, "status", "requeueState")
+    if again := text(requeued, "requeueAt"):
+        found.append(f"tried {count(requeued, 'count') or 0} times, again at {again}")
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------ the pod

@@ -55,6 +55,8 @@ LOST_LOG_S = 60.0
 """The same for the log of a pod whose node is lost."""
 PODLESS_S = 30.0
 """How often it is asked why a Job has no pod."""
+NOTICE_S = 10.0
+"""So long a queue may take to notice a Job before anybody is told that it does not."""
 GLANCE_S = 5.0
 """How often the clock is looked at while nothing happens."""
 
@@ -87,6 +89,7 @@ class Course:
         self._cut_short: dict[AttemptKey, Published] = {}
         self._warned_s = 0.0
         self._no_pod, self._ask_at = "", math.inf
+        self._unnoticed_since, self._evictions_before = math.inf, 0
         self.exists = deployment.exists
         """Whether its Job was there; from then on only what is seen of it tells what became of it."""
 
@@ -127,7 +130,8 @@ class Course:
                 if self._waits_for_nothing():
                     log.info("%s: nothing of it is wanted any more", self._job)
                     await self._delete()
-            if (now := (standing.stage, standing.broken, bool(self._left))) != stood:
+            is_stuck = standing.broken or self._avoids_all(standing)
+            if (now := (standing.stage, is_stuck, bool(self._left))) != stood:
                 since, stood = time.monotonic(), now
             if given_up := await self._give_up(standing, time.monotonic() - since):
                 standing = given_up
@@ -176,14 +180,18 @@ class Course:
         pod = self._sight.seen.pod(self._job)
         if pod is None or standing.pod is None or not standing.readable:
             return
+        evictions = conditions.evictions(self._sight.seen.workload(self._job))
         if self._log is None or self._log.pod != standing.pod:
+            if self._log is None and not self._deployment.exists and self._job not in self._sight.seen.lost:
+                self._evictions_before = evictions or 0  # a Job that had no pod was taken off no node
             if self._log is not None:
                 await self._log.close()
                 self._unread += [(line, self._transcript) for line in self._log.take()]
             elif self._begins_it(job := self._sight.seen.jobs.get(self._job)):
                 self._start_up = conditions.seconds_to_start(job, pod)
             self._log, self._transcript = PodLog(self._cluster, standing.pod, self._changed), self._new_transcript()
-        evictions = conditions.evictions(self._sight.seen.workload(self._job))
+        if evictions is not None:
+            evictions = max(0, evictions - self._evictions_before)
         found = {"node": standing.node, "image_digest": conditions.image_digest(pod), "evictions": evictions}
         self._about |= {name: value for name, value in found.items() if value is not None}
 
@@ -270,6 +278,10 @@ class Course:
             done = len(self._order) - len(self._left)
             number = done if self._current is None else self._order.index(self._current[0]) + 1
             stage, message = Stage.MEASURING, message or f"point {number} of {len(self._order)}"
+        is_unnoticed = stage is Stage.QUEUED and standing.broken
+        self._unnoticed_since = min(self._unnoticed_since, time.monotonic()) if is_unnoticed else math.inf
+        if is_unnoticed and time.monotonic() - self._unnoticed_since < NOTICE_S:
+            message = "waits for its queue"
         now = Waiting(stage=stage, message=message)
         if now != self._told and not standing.ended and not standing.over:
             self._told = now
@@ -292,10 +304,8 @@ class Course:
 
     def _avoids_all(self, standing: Standing) -> bool:
         """Say whether no node is left beside those that this deployment avoids; one that is only busy is waited for."""
-        said = standing.message
-        is_full = "Insufficient" in said or "node affinity" not in said
         job = self._sight.seen.jobs.get(self._job)
-        return standing.stage is Stage.SCHEDULING and not is_full and job is not None and avoids_nodes(job)
+        return job is not None and avoids_nodes(job) and conditions.fits_no_other_node(standing)
 
     async def _waits_for_a_volume(self, standing: Standing, seconds: float) -> bool:
         """Say whether a pod that has waited for long cannot mount what it needs; looked at now and then."""
@@ -417,7 +427,8 @@ class Course:
         elif self._no_other_node:
             yield Ended(message=standing.message, kind="no_other_node", at=at)
         else:
-            yield Ended(message=found.message, kind=found.kind, at=at, node=standing.node)
+            is_whole = standing.message.startswith(conditions.NEVER_AGAIN)
+            yield Ended(message=found.message, kind=found.kind, at=at, node=standing.node, whole=is_whole)
 
     async def _read_volume(self, volume: Volume, patience_s: float) -> AsyncIterator[Event]:
         """Tell what the volume has of what is left; where it cannot be read for so long, nobody knows what it has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,6 +102,21 @@ async def stop_points(cluster: Cluster, job: str, keys: Iterable[tuple[str, int,
 def avoids_nodes(job: Object) -> bool:
     """Say whether a Job must not run on nodes that it names."""
     return "nodeAffinity" in mapping(job, "spec", "template", "spec", "affinity")
+
+
+async def pods_of(cluster: Cluster, jobs: Collection[str]) -> list[str]:
+    """Return the names of the pods of these Jobs that have not ended, also after the Jobs themselves are gone."""
+    return [text(pod, "metadata", "name") for pod in await _pods(cluster, JOB_NAMES[0]) if job_of(pod) in jobs]
+
+
+async def pods_of_sweep(cluster: Cluster, sweep_id: str) -> list[str]:
+    """Return the names of all pods of a sweep that have not ended."""
+    return [text(pod, "metadata", "name") for pod in await _pods(cluster, of_sweep(sweep_id))]
+
+
+async def _pods(cluster: Cluster, selector: str) -> list[Object]:
+    listed = await cluster.request("GET", PODS, params={"labelSelector": selector}, form=Form.LIST)
+    return [pod for pod in listed["items"] if not conditions.is_over(pod)]
 
 
 async def jobs_of_owner(cluster: Cluster, owner: str) -> list[str]:

@@ -80,7 +80,8 @@ class PodLog:
             except ClusterError as error:
                 pause = pauses.next()
                 if error.status == 404 or time.monotonic() + pause > until:
-                    log.warning("%s", error)
+                    is_gone = error.status == 404  # its pod was deleted
+                    log.log(logging.INFO if is_gone else logging.WARNING, "%s", error)
                     return False
                 await asyncio.sleep(pause)
             else:

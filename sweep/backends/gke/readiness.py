@@ -12,10 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sweep.backends.fields import Object, mapping, mappings, text
+from sweep.backends.fields import Object, field, mapping, mappings, text
+from sweep.errors import PASSING
 
 GPU = "nvidia.com/gpu"
 KUEUE = "kueue.x-k8s.io"
+DEFAULT_QUEUE = "default"
+"""A LocalQueue of this name takes the Jobs of its namespace that name none."""
+TOPOLOGY_NOTES = (f"{KUEUE}/podset-required-topology", f"{KUEUE}/podset-preferred-topology")
+CLUSTER_ROLE = (
+    "kubectl apply -f charts/trtllm-bench/examples/cluster-role.yaml && kubectl create clusterrolebinding sweep"
+    " --clusterrole=sweep --user=YOU"
+)
+"""Lets a person see more before a run; it needs none of it."""
 CLOCK_S = 30.0
 """More than that and the times of rows, which come from both sides, contradict each other."""
 FIRST_HELM = (3, 8)
@@ -77,6 +86,7 @@ class Needs:
     """What a Job asks of its cluster, read from its manifest.
 
     requests: amounts by resource, cores and bytes for cpu and memory.
+    topology_level: the label of nodes that its pods must share, or had better share.
     """
 
     requests: Mapping[str, float]
@@ -84,6 +94,7 @@ class Needs:
     tolerations: Sequence[Object]
     queue: str | None
     queue_priority: str | None
+    topology_level: str | None
     service_account: str | None
     secrets: tuple[SecretNeed, ...]
     claims: tuple[str, ...]
@@ -93,6 +104,7 @@ class Needs:
 def needs_of(job: Object) -> Needs:
     """Read a Job's manifest."""
     pod, labels = job["spec"]["template"]["spec"], job["metadata"].get("labels") or {}
+    notes = job["spec"]["template"].get("metadata", {}).get("annotations") or {}
     requests: dict[str, float] = {}
     secrets = [SecretNeed(name=secret["name"]) for secret in pod.get("imagePullSecrets") or ()]
     for container in pod["containers"]:
@@ -112,6 +124,7 @@ def needs_of(job: Object) -> Needs:
         tolerations=pod.get("tolerations") or (),
         queue=labels.get(f"{KUEUE}/queue-name"),
         queue_priority=labels.get(f"{KUEUE}/priority-class"),
+        topology_level=next((level for name in TOPOLOGY_NOTES if (level := notes.get(name))), None),
         service_account=pod.get("serviceAccountName"),
         secrets=tuple(dict.fromkeys(secrets)),
         claims=tuple(dict.fromkeys(claims)),
@@ -243,6 +256,99 @@ def judge_no_cluster_queue(queue: str, cluster_queue: str) -> Finding:
     return Finding(name="queue", level=Level.ERROR, message=message, mend="kubectl get clusterqueues")
 
 
+def judge_local_queue(queue: Object, *, is_default: bool) -> Finding:
+    """Judge a LocalQueue by what Kueue says of it; that its ClusterQueue is not active is that one's to tell."""
+    name, leads_to = text(queue, "metadata", "name"), text(queue, "spec", "clusterQueue")
+    where = f"{name}, of ClusterQueue {leads_to}"
+    if (stopped := text(queue, "spec", "stopPolicy") or "None") != "None":
+        message = f"LocalQueue {where}, is stopped ({stopped}): Jobs wait until it goes on"
+        return Finding(name="queue", level=Level.WARNING, message=message, mend=f"kubectl edit localqueue {name}")
+    taken = f" (Kueue puts Jobs into {name} where backend.queue names none)" if is_default else ""
+    return Finding(name="queue", level=Level.OK, message=where + taken)
+
+
+def judge_active(queue: Object, kind: str) -> list[Finding]:
+    """Judge a queue of which Kueue says that it admits nothing: what it refers to is missing, or does not work."""
+    name, active = text(queue, "metadata", "name"), _condition(queue, "Active")
+    reason = text(active, "reason")
+    if text(active, "status") != "False" or reason == "Stopped":  # which its stopPolicy tells
+        return []
+    message = f"{kind} {name} admits nothing: {reason}: {text(active, 'message')}"
+    level = Level.ERROR if reason.endswith("NotFound") else Level.WARNING
+    return [Finding(name="quota", level=level, message=message, mend=f"kubectl describe {kind.lower()} {name}")]
+
+
+def judge_namespace(queue: Object, namespace: Object) -> list[Finding]:
+    """Judge whether a ClusterQueue takes Jobs of a namespace: it selects by labels, and without a selector none."""
+    selector = field(queue, "spec", "namespaceSelector")
+    labels = mapping(namespace, "metadata", "labels")
+    if isinstance(selector, Mapping) and _selects(selector, labels):
+        return []
+    name, space = text(queue, "metadata", "name"), text(namespace, "metadata", "name")
+    message = f"ClusterQueue {name} takes no Jobs of namespace {space}: its namespaceSelector does not match the labels"
+    wanted = " ".join(f"{key}={value}" for key, value in mapping(selector, "matchLabels").items())
+    mend = f"kubectl label namespace {space} {wanted}" if wanted else f"kubectl edit clusterqueue {name}"
+    return [Finding(name="quota", level=Level.ERROR, message=message, mend=mend)]
+
+
+def _selects(selector: Object, labels: Object) -> bool:
+    """Say whether a label selector of Kubernetes selects; an operator that is not known does."""
+    wanted = mapping(selector, "matchLabels")
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    for rule in mappings(selector, "matchExpressions"):
+        key, values = text(rule, "key"), rule.get("values") or ()
+        holds = {
+            "In": labels.get(key) in values,
+            "NotIn": labels.get(key) not in values,
+            "Exists": key in labels,
+            "DoesNotExist": key not in labels,
+        }
+        if not holds.get(text(rule, "operator"), True):
+            return False
+    return True
+
+
+def judge_topology(level: str, levels: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Judge whether a flavor has the level of a topology that a Job asks for; `levels` has those of each flavor."""
+    if any(level in there for there in levels.values()):
+        return []
+    known = "; ".join(f"{flavor} has {', '.join(there) or 'none'}" for flavor, there in levels.items())
+    message = f"no flavor of the queue has the topology level {level}, which a Job asks: Kueue would never admit it"
+    mend = f"of the flavors, {known}" if known else "kubectl get topologies"
+    return [Finding(name="topology", level=Level.ERROR, message=message, mend=mend)]
+
+
+def flavors(cluster_queue: Object) -> list[str]:
+    """Return the names of the ResourceFlavors that give a ClusterQueue its GPUs."""
+    groups = mappings(cluster_queue, "spec", "resourceGroups")
+    return [
+        text(flavor, "name")
+        for group in groups
+        for flavor in mappings(group, "flavors")
+        if any(text(resource, "name") == GPU for resource in mappings(flavor, "resources"))
+    ]
+
+
+def judge_trial(status: int, said: str) -> Finding:
+    """Judge the answer to a Job that was sent only to be tried (dryRun); `status` is that of HTTP, 201 is yes."""
+    if status < 300 and status > 0:
+        return Finding(name="job", level=Level.OK, message="the cluster would take it")
+    if status == 403 and "cannot create resource" in said:
+        message = f"whether the cluster would take it cannot be tried: {said}"
+        return Finding(name="job", level=Level.UNKNOWN, message=message)
+    if status in (0, *PASSING):
+        message = f"the cluster takes no Job now: {said}"
+        return Finding(name="job", level=Level.WARNING, message=message, mend="kubectl get pods -n kueue-system")
+    return Finding(name="job", level=Level.ERROR, message=f"the cluster refuses it: {said}")
+
+
+def judge_unseen_priority(name: str) -> Finding:
+    """Judge that a WorkloadPriorityClass may not be seen."""
+    message = f"whether WorkloadPriorityClass {name} exists may not be seen; without it Kueue takes no notice of Jobs"
+    return Finding(name="priority", level=Level.UNKNOWN, message=message, mend=CLUSTER_ROLE)
+
+
 def quotas(cluster_queue: Object) -> dict[str, float]:
     """Return the most of each resource that one flavor of a ClusterQueue gives, without what it may borrow."""
     most: dict[str, float] = {}
@@ -302,9 +408,13 @@ def judge_nodes(needs: Needs, nodes: Sequence[Object]) -> Finding:
     return Finding(name="nodes", level=Level.OK, message=message)
 
 
+def _condition(thing: Object, kind: str) -> Object:
+    conditions = mappings(thing, "status", "conditions")
+    return next((each for each in conditions if text(each, "type") == kind), {})
+
+
 def _unfit(node: Object, needs: Needs) -> str:
-    conditions = mappings(node, "status", "conditions")
-    if not any((text(each, "type"), text(each, "status")) == ("Ready", "True") for each in conditions):
+    if text(_condition(node, "Ready"), "status") != "True":
         return "not ready"
     for taint in mappings(node, "spec", "taints"):
         if taint.get("effect") in ("NoSchedule", "NoExecute") and not _tolerated(taint, needs.tolerations):
