@@ -102,6 +102,8 @@ class Logs:
         self._cluster, self._client, self._namespace = cluster, Client(cluster), namespace
         self._each_s = each_s
         self._lines = {f"sweep-{d.deployment_id}": lines_of(d, fault) for d in deployments}
+        self._files: dict[str, LogFile] = {}
+        self._begun: set[str] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.failed: BaseException | None = None
@@ -112,34 +114,40 @@ class Logs:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(30)
         self._client.close()
+        self._thread.join(30)
         if self.failed is not None:
             raise self.failed
 
     def _run(self) -> None:
-        files: dict[str, LogFile] = {}
-        begun: set[str] = set()
-        path = f"/api/v1/namespaces/{self._namespace}/pods?resourceVersion=0"
-        while not self._over.wait(LOOK_S):
+        """Follow the pods: of a thousand the last must have its log as soon as the first."""
+        while not self._over.is_set():
             try:
-                for pod in json.loads(self._client.call("GET", path))["items"]:
-                    name = pod["metadata"]["name"]
-                    job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-                    if name not in files:
-                        files[name] = LogFile(self._cluster, self._client, self._namespace, name)
-                    if name not in begun and (not self._each_s or pod["status"].get("phase") != "Pending"):
-                        told = (self._lines.get(job, []), self._each_s, self._over)
-                        if self._each_s:
-                            threading.Thread(target=files[name].write, args=told, daemon=True).start()
-                        else:
-                            files[name].write(*told)
-                        begun.add(name)
+                for event in self._client.watch(f"/api/v1/namespaces/{self._namespace}/pods"):
+                    if self._over.is_set():
+                        return
+                    if event["type"] in ("ADDED", "MODIFIED"):
+                        self._take(event["object"])
             except (OSError, RuntimeError, http.client.HTTPException):
-                continue  # the API server is being restarted
+                self._over.wait(LOOK_S)  # the API server is being restarted
             except BaseException as error:
                 self.failed = error
                 return
+
+    def _take(self, pod: Mapping[str, Any]) -> None:
+        """Give a pod its log: all of it before it runs, or line by line from then on."""
+        name = pod["metadata"]["name"]
+        job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+        if name not in self._files:
+            self._files[name] = LogFile(self._cluster, self._client, self._namespace, name)
+        if name in self._begun or (self._each_s and pod["status"].get("phase") == "Pending"):
+            return
+        told = (self._lines.get(job, []), self._each_s, self._over)
+        if self._each_s:
+            threading.Thread(target=self._files[name].write, args=told, daemon=True).start()
+        else:
+            self._files[name].write(*told)
+        self._begun.add(name)
 
 
 def _of_container(line: str) -> str:

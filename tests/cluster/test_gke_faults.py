@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ import yaml
 from sweep.backends import Ended, Event, Lost, PointDone, PointFailed, Stage, Waiting
 from sweep.backends.gke import course
 from sweep.plan import Deployment, job_name
-from tests.cluster.fakes import Logs, objects
+from tests.cluster.fakes import LogFile, Logs, lines_of, objects
 from tests.cluster.following import follow, of, planned, with_objects
-from tests.cluster.kit.cluster import Cluster
+from tests.cluster.kit.cluster import Client, Cluster
 from tests.cluster.proxy import Proxy
+from tests.patience import HANG_S
 
 
 def stops_at(number: int) -> Callable[[int, str], str | None]:
@@ -49,6 +51,26 @@ def test_a_pod_that_dies_at_a_point_fails_it_and_leaves_the_others_for_later(clu
     # the pod's log goes on with the step of the third point, so that it is the one that the end is of
     assert failed.key == keys[2] and failed.exit_code == 1 and failed.environment["node"].startswith("a4x-")
     assert events[-1].message
+
+
+def test_a_log_whose_end_comes_late_is_read_once_more(cluster: Cluster, namespace: str) -> None:
+    deployments, config = with_objects(planned(2), namespace, run="5s")
+    client, told = Client(cluster), threading.Event()
+
+    def late() -> None:
+        cluster.wait("a pod", lambda: objects(cluster, namespace, "pods"))
+        file = LogFile(cluster, client, namespace, only_pod(cluster, namespace))
+        assert told.wait(HANG_S)
+        file.write(lines_of(deployments[0]), 0.0, threading.Event())
+
+    def look(event: Event) -> bool:
+        if isinstance(event, Waiting) and "read once more" in event.message:
+            told.set()
+        return False
+
+    (events,) = follow(deployments, config, at_once=late, until=look)
+    expect_points_told_once(deployments, [events])
+    client.close()
 
 
 @pytest.mark.parametrize(

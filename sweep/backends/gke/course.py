@@ -53,6 +53,8 @@ UNREAD_S = 600.0
 """For so long the log, or the results volume, of what has ended is asked for: its kubelet is busy, DNS fails."""
 LOST_LOG_S = 60.0
 """The same for the log of a pod whose node is lost."""
+LATE_LOG_S = 10.0
+"""After so long the log of a pod that ended well and lacks results is read once more: its end may have come late."""
 PODLESS_S = 30.0
 """How often it is asked why a Job has no pod."""
 NOTICE_S = 10.0
@@ -370,10 +372,15 @@ class Course:
     async def _finish(self, standing: Standing) -> AsyncIterator[Event]:
         """Read what is missing from the log and the volume; tell of the rest that it has no result, and why."""
         is_whole = False
-        for from_start in (False, True):
-            if self._log is None or not self._left or (from_start and not is_whole):
+        for reading in range(3):
+            if self._log is None or not self._left or (reading and not is_whole):
                 break
-            if from_start:
+            if reading == 2:
+                if standing.exit_code != 0 or self._left <= self._passed_over or self._sight.volume is not None:
+                    break
+                yield Waiting(stage=Stage.MEASURING, message="its log lacks results; it is read once more")
+                await asyncio.sleep(LATE_LOG_S)
+            if reading:
                 self._log.start_over()
                 self._transcript = self._new_transcript()
             finishing = asyncio.create_task(self._log.finish(LOST_LOG_S if _is_lost(standing) else UNREAD_S))
@@ -382,7 +389,7 @@ class Course:
                     await asyncio.wait([finishing], timeout=GLANCE_S)
                     if not finishing.done():
                         yield Waiting(stage=Stage.MEASURING, message="its log cannot be read; it is asked for again")
-                is_whole = finishing.result() or from_start
+                is_whole = finishing.result() or reading > 0
             finally:
                 finishing.cancel()
             for event in self._heard():

@@ -94,8 +94,27 @@ class Client:
     def json(self, *args):
         return json.loads(self.call(*args))
 
+    def watch(self, path):
+        """Yields the events of a watch, all that is there first, until the server ends it or `close` is called."""
+        connection = http.client.HTTPSConnection(LOOPBACK, self.port, context=self.context)
+        self.connections.append(connection)
+        try:
+            connection.request("GET", f"{path}?watch=1", headers={"Authorization": "Bearer admin-token"})
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise RuntimeError(f"{path}: {answer.status}")
+            for line in answer:
+                yield json.loads(line)
+        except (AttributeError, ValueError):  # it was closed while it read
+            return
+        finally:
+            connection.close()
+
     def close(self):
         for connection in self.connections:
+            if connection.sock is not None:
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
             connection.close()
 
 
