@@ -11,6 +11,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ sys.path[:0] = [str(ROOT / "launchers"), str(ROOT / "sweep")]  # as in a pod, wh
 import publish  # noqa: E402
 
 LOOK_S = 0.05
+AT_ONCE = 256
+"""Logs that are written line by line at the same time; more pods than that never run at once."""
 
 Fault = Callable[[int, str], str | None]
 """Given a point's number in its pod (from 0) and the line it would tell: the line it tells instead, or none."""
@@ -102,8 +105,9 @@ class Logs:
         self._cluster, self._client, self._namespace = cluster, Client(cluster), namespace
         self._each_s = each_s
         self._lines = {f"sweep-{d.deployment_id}": lines_of(d, fault) for d in deployments}
-        self._files: dict[str, LogFile] = {}
+        self._files: dict[str, Future[LogFile]] = {}
         self._begun: set[str] = set()
+        self._makers, self._writers = ThreadPoolExecutor(16), ThreadPoolExecutor(AT_ONCE)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.failed: BaseException | None = None
@@ -114,8 +118,10 @@ class Logs:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._makers.shutdown(cancel_futures=True)
         self._client.close()
         self._thread.join(30)
+        self._writers.shutdown(cancel_futures=True)
         if self.failed is not None:
             raise self.failed
 
@@ -139,15 +145,26 @@ class Logs:
         name = pod["metadata"]["name"]
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
         if name not in self._files:
-            self._files[name] = LogFile(self._cluster, self._client, self._namespace, name)
+            self._files[name] = self._makers.submit(self._make, name)
         if name in self._begun or (self._each_s and pod["status"].get("phase") == "Pending"):
             return
-        told = (self._lines.get(job, []), self._each_s, self._over)
-        if self._each_s:
-            threading.Thread(target=self._files[name].write, args=told, daemon=True).start()
-        else:
-            self._files[name].write(*told)
         self._begun.add(name)
+        self._writers.submit(self._write, self._files[name], self._lines.get(job, []))
+
+    def _make(self, pod: str) -> LogFile:
+        while True:
+            try:
+                return LogFile(self._cluster, self._client, self._namespace, pod)
+            except (OSError, RuntimeError, http.client.HTTPException):  # the API server is being restarted
+                if self._over.wait(LOOK_S):
+                    raise
+
+    def _write(self, file: Future[LogFile], lines: Sequence[str]) -> None:
+        try:
+            file.result().write(lines, self._each_s, self._over)
+        except (CancelledError, OSError, RuntimeError, http.client.HTTPException) as error:
+            if not self._over.is_set():
+                self.failed = error
 
 
 def _of_container(line: str) -> str:
