@@ -15,6 +15,7 @@ from aiohttp import web
 
 from sweep import plan
 from sweep.backends import Ended, Event, Lost, PointDone, kubernetes
+from sweep.backends.gke import course
 from sweep.backends.kubernetes import Cluster
 from sweep.config import GkeBackend
 from sweep.errors import ClusterError
@@ -89,6 +90,12 @@ class FakeServer:
         if kind == NAME:
             return web.json_response(RUNNING)
         return web.json_response({"message": f"{request.path} not found"}, status=404)
+
+
+@pytest.fixture(autouse=True)
+def no_late_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log of these servers lacks comes no later."""
+    monkeypatch.setattr(course, "LATE_LOG_S", 0.0)
 
 
 def finished(version: str) -> dict[str, Any]:
