@@ -762,7 +762,7 @@ def test_no_job_is_created_after_an_interrupt_has_deleted_them(serve: Callable[.
         async with pool_of(MANY) as pool:
             while not jobs:
                 await asyncio.sleep(0.01)
-            assert await pool.cancel(NAMES, 20.0) == {}
+            assert await pool.cancel(NAMES, 20.0) == ({}, 0)
             await asyncio.sleep(slowest_s)  # until the last of what was asked for is done
             assert not jobs
 
@@ -777,7 +777,7 @@ def test_a_job_that_cannot_be_deleted_is_named_and_the_others_are_deleted(serve:
         async with pool_of(MANY) as pool:
             while len(jobs) < len(MANY):
                 await asyncio.sleep(0.01)
-            left = await pool.cancel(NAMES, 20.0)
+            left, _ = await pool.cancel(NAMES, 20.0)
             assert list(left) == ["d0"] and "you may not" in left["d0"]
             assert list(jobs) == [refused]
 
@@ -791,7 +791,7 @@ def test_a_server_that_fails_costs_an_interrupt_no_more_than_its_time(serve: Cal
     async def scenario(cluster: Cluster) -> None:
         async with pool_of(MANY) as pool:
             begun = time.monotonic()
-            left = await pool.cancel(NAMES, 2.0)
+            left, _ = await pool.cancel(NAMES, 2.0)
             assert list(left) == NAMES and "2 s" in left["d0"] and time.monotonic() - begun < 10
 
     serve("/{path:.*}", away, scenario)
@@ -805,7 +805,7 @@ def test_what_an_actor_that_died_had_begun_is_deleted_by_its_new_life(serve: Cal
     async def scenario(cluster: Cluster) -> None:
         async with pool_of(()) as pool:
             asyncio.get_running_loop().call_later(0.5, jobs.update, {late["metadata"]["name"]: late})
-            assert await pool.cancel(NAMES, 20.0) == {}
+            assert await pool.cancel(NAMES, 20.0) == ({}, 0)
             assert not jobs
 
     serve("/{path:.*}", slow_cluster(jobs, lambda number: 0.01), scenario)

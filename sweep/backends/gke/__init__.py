@@ -100,7 +100,10 @@ class Gke:
         """Delete the deployment's Job, and with it its pod and ConfigMap; a pod may take a while to end."""
         cluster, name = await self._connected(), job_name(deployment_id)
         await delete_job(cluster, name)
-        return bool(await pods_of(cluster, [name]))
+        try:
+            return bool(await pods_of(cluster, [name], patience_s=0))
+        except ClusterError:  # it is deleted all the same
+            return False
 
     async def close(self) -> None:
         """End watches and connections."""

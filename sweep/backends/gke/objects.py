@@ -104,9 +104,10 @@ def avoids_nodes(job: Object) -> bool:
     return "nodeAffinity" in mapping(job, "spec", "template", "spec", "affinity")
 
 
-async def pods_of(cluster: Cluster, jobs: Collection[str]) -> list[str]:
+async def pods_of(cluster: Cluster, jobs: Collection[str], **how: Any) -> list[str]:
     """Return the names of the pods of these Jobs that have not ended, also after the Jobs themselves are gone."""
-    return [text(pod, "metadata", "name") for pod in await _pods(cluster, JOB_NAMES[0]) if job_of(pod) in jobs]
+    pods = await _pods(cluster, JOB_NAMES[0], **how)
+    return [text(pod, "metadata", "name") for pod in pods if job_of(pod) in jobs]
 
 
 async def pods_of_sweep(cluster: Cluster, sweep_id: str) -> list[str]:
@@ -114,8 +115,8 @@ async def pods_of_sweep(cluster: Cluster, sweep_id: str) -> list[str]:
     return [text(pod, "metadata", "name") for pod in await _pods(cluster, of_sweep(sweep_id))]
 
 
-async def _pods(cluster: Cluster, selector: str) -> list[Object]:
-    listed = await cluster.request("GET", PODS, params={"labelSelector": selector}, form=Form.LIST)
+async def _pods(cluster: Cluster, selector: str, **how: Any) -> list[Object]:
+    listed = await cluster.request("GET", PODS, params={"labelSelector": selector}, form=Form.LIST, **how)
     return [pod for pod in listed["items"] if not conditions.is_over(pod)]
 
 
