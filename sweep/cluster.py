@@ -108,14 +108,14 @@ def nodes_by_quota(cfg: SweepConfig) -> int | None:
     config = config_of(cfg)
     if config is None or cfg.run.nodes is not None:
         return None
-    from sweep.backends.gke import readiness
+    from sweep.backends.gke import admission, readiness
 
-    queue = config.queue or readiness.DEFAULT_QUEUE
+    queue = config.queue or admission.DEFAULT_QUEUE
     per_node = min(GPUS[str(part.settings["gpu"])].per_node for part in cfg.parts)
 
     async def question(cluster: Cluster) -> int | None:
         found = await _cluster_queue(cluster, queue)
-        return None if found is None else max(1, int(readiness.quotas(found).get(readiness.GPU, 0) // per_node))
+        return None if found is None else max(1, int(admission.quotas(found).get(readiness.GPU, 0) // per_node))
 
     return ask(cfg, question)
 

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from sweep.backends.access import default_namespace
 from sweep.backends.fields import Form, Object, field, mappings, text
-from sweep.backends.gke import readiness
+from sweep.backends.gke import admission, readiness
 from sweep.backends.gke.objects import JOBS, Gone, kueue_path, unless_gone
-from sweep.backends.gke.readiness import DEFAULT_QUEUE, KUEUE, RIGHTS, Finding, Level, Needs, Right, SecretNeed
+from sweep.backends.gke.readiness import KUEUE, RIGHTS, Finding, Level, Needs, Right, SecretNeed
 from sweep.backends.gke.volume import results_uri, try_volume
 from sweep.backends.kubernetes import Cluster
 from sweep.config import GkeBackend
@@ -263,29 +263,29 @@ async def _queue(cluster: Cluster, needs: Needs) -> list[Finding]:
     """Look at the LocalQueue, and at its ClusterQueue, which not everybody may see."""
     kueue = await kueue_path(cluster, patience_s=0)
     if kueue is None:
-        return [] if needs.queue is None else [readiness.judge_no_kueue(needs.queue)]
+        return [] if needs.queue is None else [admission.judge_no_kueue(needs.queue)]
     queues = f"{kueue}/namespaces/{cluster.namespace}/localqueues"
     try:
-        local = await _get(cluster, f"{queues}/{needs.queue or DEFAULT_QUEUE}")
+        local = await _get(cluster, f"{queues}/{needs.queue or admission.DEFAULT_QUEUE}")
     except Gone:
         listed = await _get(cluster, queues, form=Form.LIST)
         there = [queue["metadata"]["name"] for queue in listed["items"]]
         if needs.queue is None:
-            return readiness.judge_no_queue(there)
-        return [readiness.judge_unknown_queue(needs.queue, cluster.namespace, there)]
-    found = [readiness.judge_local_queue(local, is_default=needs.queue is None)]
+            return admission.judge_no_queue(there)
+        return [admission.judge_unknown_queue(needs.queue, cluster.namespace, there)]
+    found = [admission.judge_local_queue(local, is_default=needs.queue is None)]
     name = text(local, "spec", "clusterQueue")
     try:
         queue = await _get(cluster, f"{kueue}/clusterqueues/{name}")
     except Gone:
-        return [readiness.judge_no_cluster_queue(text(local, "metadata", "name"), name)]
+        return [admission.judge_no_cluster_queue(text(local, "metadata", "name"), name)]
     except ClusterError as error:
         unseen = Finding(name="quota", level=Level.UNKNOWN, message=str(error), mend=readiness.CLUSTER_ROLE)
-        return [*found, *(readiness.judge_active(local, "LocalQueue") or [unseen])]
-    found += readiness.judge_active(queue, "ClusterQueue") or [readiness.judge_quota(needs, queue)]
+        return [*found, *(admission.judge_active(local, "LocalQueue") or [unseen])]
+    found += admission.judge_active(queue, "ClusterQueue") or [admission.judge_quota(needs, queue)]
     with contextlib.suppress(ClusterError, Gone):  # which is another question's
         namespace = await _get(cluster, f"/api/v1/namespaces/{cluster.namespace}")
-        found += readiness.judge_namespace(queue, namespace)
+        found += admission.judge_namespace(queue, namespace)
     if needs.topology_level is not None:
         found += await _topology(cluster, kueue, queue, needs.topology_level)
     return found
@@ -294,7 +294,7 @@ async def _queue(cluster: Cluster, needs: Needs) -> list[Finding]:
 async def _topology(cluster: Cluster, kueue: str, queue: Object, level: str) -> list[Finding]:
     levels: dict[str, list[str]] = {}
     try:
-        for name in readiness.flavors(queue):
+        for name in admission.flavors(queue):
             flavor = await _get(cluster, f"{kueue}/resourceflavors/{name}")
             topology = text(flavor, "spec", "topologyName")
             described = await _get(cluster, f"{kueue}/topologies/{topology}") if topology else {}
@@ -303,7 +303,7 @@ async def _topology(cluster: Cluster, kueue: str, queue: Object, level: str) -> 
         return []  # for which Kueue says that the queue is not active
     except ClusterError as error:
         return [Finding(name="topology", level=Level.UNKNOWN, message=str(error), mend=readiness.CLUSTER_ROLE)]
-    return readiness.judge_topology(level, levels)
+    return admission.judge_topology(level, levels)
 
 
 async def _try(cluster: Cluster, job: Object) -> list[Finding]:
@@ -315,8 +315,8 @@ async def _try(cluster: Cluster, job: Object) -> list[Finding]:
     except ClusterError as error:
         if error.status == 404:  # no namespace, which is told
             return []
-        return [readiness.judge_trial(error.status, str(error))]
-    return [readiness.judge_trial(201, "")]
+        return [readiness.judge_trial(error)]
+    return [readiness.judge_trial(None)]
 
 
 async def _queue_priority(cluster: Cluster, name: str) -> list[Finding]:
@@ -330,7 +330,7 @@ async def _queue_priority(cluster: Cluster, name: str) -> list[Finding]:
     except ClusterError as error:
         if error.status != 403:
             raise
-        return [readiness.judge_unseen_priority(name)]
+        return [admission.judge_unseen_priority(name)]
 
 
 async def _nodes(cluster: Cluster, needs: Needs) -> list[Finding]:

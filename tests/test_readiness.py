@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sweep.backends.gke import readiness
+from sweep.backends.gke import admission, readiness
 from sweep.backends.gke.readiness import RIGHTS, Level, Needs, Right, SecretNeed, needs_of, quantity
+from sweep.errors import ClusterError
 
 ROLE = Path(__file__).parent.parent / "charts" / "trtllm-bench" / "examples" / "role.yaml"
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -115,13 +116,13 @@ def test_the_role_of_the_chart_grants_just_what_is_used() -> None:
     ],
 )
 def test_a_quota_must_cover_what_a_job_asks(cluster_queue: dict[str, Any], level: str, said: str) -> None:
-    finding = readiness.judge_quota(gpus_only(), cluster_queue)
+    finding = admission.judge_quota(gpus_only(), cluster_queue)
     assert finding.level == level and said in finding.message
 
 
 def test_a_resource_that_the_queue_does_not_know_is_told() -> None:
     """Kueue admits no Job that asks for what its queue has no quota of, unless it is told to overlook it."""
-    finding = readiness.judge_quota(needs_of(job()), queue(16))
+    finding = admission.judge_quota(needs_of(job()), queue(16))
     assert finding.level is Level.WARNING and "does not cover memory" in finding.message
 
 
@@ -150,11 +151,11 @@ def test_a_taint_that_is_tolerated_is_none(operator: str) -> None:
 
 
 def test_a_queue_that_is_not_there_is_told_with_those_that_are() -> None:
-    found = readiness.judge_unknown_queue("a4x", "bench", ["b", "a"])
+    found = admission.judge_unknown_queue("a4x", "bench", ["b", "a"])
     assert found.level is Level.ERROR and "there are a, b" in found.message and found.mend == "backend.queue=a"
-    assert "there is none" in readiness.judge_unknown_queue("a4x", "bench", []).message
-    (past,) = readiness.judge_no_queue(["a4x"])
-    assert past.level is Level.WARNING and readiness.judge_no_queue([]) == []
+    assert "there is none" in admission.judge_unknown_queue("a4x", "bench", []).message
+    (past,) = admission.judge_no_queue(["a4x"])
+    assert past.level is Level.WARNING and admission.judge_no_queue([]) == []
 
 
 def test_a_secret_that_is_missing_is_an_error_unless_pods_start_without_it() -> None:
@@ -187,14 +188,13 @@ def test_a_secret_that_is_missing_is_an_error_unless_pods_start_without_it() -> 
 def test_a_cluster_queue_selects_namespaces(selector: Any, taken: bool) -> None:
     spec = {} if selector is None else {"namespaceSelector": selector}
     namespace = {"metadata": {"name": "ns", "labels": {"team": "bench"}}}
-    found = readiness.judge_namespace({"metadata": {"name": "cq"}, "spec": spec}, namespace)
+    found = admission.judge_namespace({"metadata": {"name": "cq"}, "spec": spec}, namespace)
     assert (found == []) is taken
 
 
 @pytest.mark.parametrize(
     ("status", "said", "level"),
     [
-        (201, "", Level.OK),
         (403, 'User "x" cannot create resource "jobs" in API group "batch"', Level.UNKNOWN),
         (403, 'admission webhook "policy" denied the request', Level.ERROR),
         (422, "spec.template is invalid", Level.ERROR),
@@ -203,8 +203,9 @@ def test_a_cluster_queue_selects_namespaces(selector: Any, taken: bool) -> None:
     ],
 )
 def test_a_job_that_was_only_tried_is_judged_by_the_answer(status: int, said: str, level: Level) -> None:
-    found = readiness.judge_trial(status, said)
+    found = readiness.judge_trial(ClusterError(said, status))
     assert found.level is level and said in found.message
+    assert readiness.judge_trial(None).level is Level.OK
 
 
 @pytest.mark.parametrize(
@@ -213,14 +214,14 @@ def test_a_job_that_was_only_tried_is_judged_by_the_answer(status: int, said: st
 )
 def test_a_queue_that_is_not_active_says_why(reason: str, level: Level) -> None:
     condition = {"type": "Active", "status": "False", "reason": reason, "message": "in Kueue's words"}
-    (found,) = readiness.judge_active(
+    (found,) = admission.judge_active(
         {"metadata": {"name": "cq"}, "status": {"conditions": [condition]}}, "ClusterQueue"
     )
     assert found.level is level and f"{reason}: in Kueue's words" in found.message
-    assert readiness.judge_active({"metadata": {"name": "cq"}}, "ClusterQueue") == []
+    assert admission.judge_active({"metadata": {"name": "cq"}}, "ClusterQueue") == []
 
 
 def test_a_level_that_no_flavor_has_is_named_with_those_that_there_are() -> None:
-    (found,) = readiness.judge_topology("some/level", {"a": ("block", "host"), "b": ()})
+    (found,) = admission.judge_topology("some/level", {"a": ("block", "host"), "b": ()})
     assert found.level is Level.ERROR and "a has block, host; b has none" in found.mend
-    assert readiness.judge_topology("host", {"a": ("block", "host"), "b": ()}) == []
+    assert admission.judge_topology("host", {"a": ("block", "host"), "b": ()}) == []

@@ -61,6 +61,11 @@ def moment(thing: Any, *path: str) -> datetime | None:
     return at if at.tzinfo is not None and EARLIEST <= at <= LATEST else None
 
 
+def condition_of(thing: Any, kind: str) -> Object:
+    """Return a condition of an object's status, an empty one where there is none; they have no fixed order."""
+    return next((each for each in mappings(thing, "status", "conditions") if each.get("type") == kind), {})
+
+
 class Form(StrEnum):
     """What an answer must be; another one is asked for again, as where a server fails."""
 

@@ -11,6 +11,7 @@ says what was measured, and the results volume, where there is one, has it too.
     sight.py        what exists of a sweep, kept current by one watch a kind
     conditions.py   what Job, pod and Workload say, read: the one table of it
     readiness.py    what a Job needs of its cluster, and whether it is there (sweep doctor)
+    admission.py    whether a queue of Kueue would ever admit it
     stock.py        what of a sweep exists, seen once
     objects.py      what is ours on a cluster: names, labels, deleting, what was seen of it
 """

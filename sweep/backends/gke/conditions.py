@@ -36,7 +36,7 @@ from datetime import datetime
 from typing import Any
 
 from sweep.backends import Stage
-from sweep.backends.fields import Object, count, field, mapping, mappings, moment, text
+from sweep.backends.fields import Object, condition_of, count, field, mapping, mappings, moment, text
 
 CONTAINER = "bench"
 BROKEN_REASONS = frozenset(
@@ -99,7 +99,7 @@ def read(
         return Standing(stage=Stage.MEASURING, message=_cause(pod), **about)
     if pod is None:
         return Standing(stage=Stage.SCHEDULING, message="no pod yet")
-    scheduled = _condition(pod, "PodScheduled")
+    scheduled = condition_of(pod, "PodScheduled")
     if not about["node"]:
         told = text(scheduled, "message")
         return Standing(stage=Stage.SCHEDULING, message=told, broken=NO_CLAIM in told, **about)
@@ -153,7 +153,7 @@ def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]
 
 def held_since(pod: Object | None) -> datetime | None:
     """Return since when a pod holds its node's GPUs."""
-    return moment(_condition(pod, "PodScheduled"), "lastTransitionTime")
+    return moment(condition_of(pod, "PodScheduled"), "lastTransitionTime")
 
 
 def released_at(pod: Object | None) -> datetime | None:
@@ -188,10 +188,10 @@ def _end_of(job: Object | None, workload: Object | None) -> tuple[bool, str]:
     if _is(job, "Complete"):
         return True, ""
     if _is(job, "Failed"):
-        return True, _said(_condition(job, "Failed"))
+        return True, _said(condition_of(job, "Failed"))
     if text(job, "metadata", "deletionTimestamp"):
         return True, "the Job was deleted"
-    evicted = _condition(workload, "Evicted")
+    evicted = condition_of(workload, "Evicted")
     is_active = field(workload, "spec", "active") is True
     if _is(workload, "Evicted") and text(evicted, "reason").startswith(NEVER_AGAIN) and not is_active:
         return True, _said(evicted)
@@ -210,10 +210,10 @@ def _in_queue(workload: Object | None) -> Standing:
         undo = f"""kubectl patch workload {name} -n {namespace} --type merge -p '{{"spec":{{"active":true}}}}'"""
         return Standing(stage=Stage.QUEUED, message=f"deactivated by a person; this lets it go on: {undo}")
     if _is(workload, "Evicted"):
-        told = f"evicted ({_said(_condition(workload, 'Evicted'))}), waits to begin anew"
+        told = f"evicted ({_said(condition_of(workload, 'Evicted'))}), waits to begin anew"
         return Standing(stage=Stage.QUEUED, message="; ".join([told, *_checks(workload)]))
     if not _is(workload, "QuotaReserved"):
-        told = text(_condition(workload, "QuotaReserved"), "message") or "waits for quota"
+        told = text(condition_of(workload, "QuotaReserved"), "message") or "waits for quota"
         return Standing(stage=Stage.QUEUED, message=told)
     if _is(workload, "Admitted"):
         return Standing(stage=Stage.SCHEDULING, message="admitted, no pod yet")
@@ -262,8 +262,8 @@ def _cause(pod: Object | None) -> str:
 
 def _disturbance(pod: Object) -> str:
     """Return what goes on around a pod that has not ended: its node, its own deletion."""
-    told = _said(_condition(pod, "DisruptionTarget")) if _is(pod, "DisruptionTarget") else ""
-    if "Unknown" in (text(pod, "status", "phase"), text(_condition(pod, "Ready"), "status")):
+    told = _said(condition_of(pod, "DisruptionTarget")) if _is(pod, "DisruptionTarget") else ""
+    if "Unknown" in (text(pod, "status", "phase"), text(condition_of(pod, "Ready"), "status")):
         told = _joined(told, "its node does not answer")
     return told
 
@@ -282,14 +282,8 @@ def _waiting(pod: Object) -> Object:
 # --------------------------------------------------------------------------------------------------------- conditions
 
 
-def _condition(thing: Object | None, kind: str) -> Object:
-    """Return a condition, an empty one where there is none."""
-    conditions = mappings(thing, "status", "conditions")
-    return next((condition for condition in conditions if condition.get("type") == kind), {})
-
-
 def _is(thing: Object | None, kind: str) -> bool:
-    return text(_condition(thing, kind), "status") == "True"
+    return text(condition_of(thing, kind), "status") == "True"
 
 
 def _said(condition: Object) -> str:
