@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -227,19 +226,22 @@ except UsageError as error:
 start.close()
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False)
-    assert "Ray did not start within 6 s" in done.stdout, done.stderr
-    assert not ray_of_dead_drivers()
+    out, left = run_program(program)
+    assert "Ray did not start within 6 s" in out
+    assert left == []
 
 
-def ray_of_dead_drivers() -> set[int]:
-    """Return the process ids of drivers that are gone, while processes of their Ray are not."""
-    pid_of = re.compile(rb"/sweep-ray-(\d+)-")
-    left = set()
+def run_program(program: str) -> tuple[str, list[bytes]]:
+    """Run a program that succeeds; return its stdout and the processes that its Ray left behind."""
+    how: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"TMPDIR": "/tmp"}, **how) as process:
+        out, err = process.communicate(timeout=HANG_S)
+    assert process.returncode == 0, err
+    left = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            left |= {int(pid) for pid in pid_of.findall(path.read_bytes())}
-    return {pid for pid in left if not Path(f"/proc/{pid}").exists()}
+            left += [said] if f"/sweep-ray-{process.pid}-".encode() in (said := path.read_bytes()) else []
+    return out, left
 
 
 @pytest.mark.parametrize(("times", "start_s"), [(2, HANG_S), (99, 20.0)])
@@ -268,18 +270,13 @@ except UsageError as error:
 start.close()
 print("left:", len(list(pathlib.Path("/tmp").glob(f"sweep-ray-{{os.getpid()}}-*"))), flush=True)
 """
-    own = os.environ | {"TMPDIR": "/tmp"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_S, check=False, env=own
-    )
-    assert done.returncode == 0, done.stderr
-    how, left = done.stdout.splitlines()
+    out, processes = run_program(program)
+    how, left = out.splitlines()
     if times == 2:
         assert how == "nodes: 1 folders: 1"
     else:
         assert "timed out during startup" in how or "did not start within 20 s" in how
-    assert left == "left: 0"
-    assert not ray_of_dead_drivers()
+    assert left == "left: 0" and processes == []
 
 
 def test_a_backend_that_cannot_be_made_is_told_at_once(tmp_path: Path, ray_start: driver.RayStart) -> None:

@@ -285,7 +285,7 @@ def test_the_log_of_a_run_that_left_no_report_is_a_failed_row(run: Any, tmp_path
     assert (run(tmp_path / name).code, run(tmp_path).row["status"]) == (0, "failed")
 
 
-@pytest.mark.parametrize("label", set(LABELS) - {"blanks", "comment of a script"})
+@pytest.mark.parametrize("label", sorted(set(LABELS) - {"blanks", "comment of a script"}))
 @pytest.mark.parametrize("name", ["started.txt", "traceback.txt", "exception.txt", "srun.txt"])
 def test_so_it_is_behind_a_label(run: Any, tmp_path: Path, name: str, label: str) -> None:
     (tmp_path / name).write_text(labelled(RUNS[name], LABELS[label]))
