@@ -315,11 +315,17 @@ NO_CACHE = [
         "//mnt/ssd",
         "/mnt/a\nb",
     ),
-    *("/etc/kubernetes", "/proc/1", "/sys/x", "/dev/shm", "/root/x", "/boot/x", "/usr/local/x", "/bin/x", "/lib/x"),
-    *("/lib64/x", "/sbin/x", "/run/x", "/opt/cni", "/var/lib/kubelet", "/var/lib/kubelet/pods", "/home/kubernetes/bin"),
+    *(f"/{folder}/x" for folder in "bin boot dev etc lib lib64 proc root run sbin sys usr usr/local".split()),
+    *(f"/{folder}" for folder in "etc/kubernetes proc/1 dev/shm opt/cni home/kubernetes/bin".split()),
+    *("/var/lib/kubelet", "/var/lib/kubelet/pods"),
     *("/mnt/stateful_partition", "/mnt/stateful_partition/var/lib", SSD, f"{SSD}/"),
 ]
-CACHE = ["", f"{SSD}/x", "/mnt/disks/ssd0/cache", "/tmp/pytest/x", "/home/me/cache", "/raid/a..b/.c", "/data/cache/"]
+CACHE = [
+    "",
+    f"{SSD}/x",
+    *(f"/{folder}/x" for folder in "mnt/disks/ssd0 tmp home/somebody raid/a..b/.c data".split()),
+    "/data/cache/",
+]
 
 
 @pytest.mark.parametrize("path", CACHE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -276,8 +275,7 @@ def test_a_webhook_that_is_down_is_waited_for(cluster: Cluster, namespace: str) 
     cluster.wait("the hook is in force", lambda: not cluster.kubectl(*probe, check=False))
     deployments, config = with_objects(planned(1), namespace)
 
-    def mend() -> None:
-        time.sleep(3)
+    def mend() -> None:  # once it was told that it is refused
         cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
 
     with Logs(cluster, namespace, deployments):
