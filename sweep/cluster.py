@@ -225,10 +225,10 @@ def write_manifests(cfg: SweepConfig, plan: Plan, folder: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """What was deleted: the names of Jobs, and of pods that still end and hold their nodes until then."""
+    """Names of the Jobs that were deleted, and of their pods that are still terminating and hold their nodes."""
 
     jobs: Sequence[str]
-    ending: Sequence[str]
+    terminating: Sequence[str]
 
 
 def remove(cfg: SweepConfig, sweep_id: str) -> Removed:
@@ -245,7 +245,7 @@ def remove(cfg: SweepConfig, sweep_id: str) -> Removed:
     async def clean(cluster: Cluster) -> Removed:
         names = [deployment.job for deployment in await live(cluster, sweep_id)]
         await asyncio.gather(*(delete_job(cluster, name) for name in names))
-        return Removed(jobs=names, ending=await pods_of_sweep(cluster, sweep_id))
+        return Removed(jobs=names, terminating=await pods_of_sweep(cluster, sweep_id))
 
     return ask(cfg, clean)
 
@@ -263,7 +263,7 @@ def remove_of(cfg: SweepConfig, owner: str) -> Removed:
     async def clean(cluster: Cluster) -> Removed:
         names = await jobs_of_owner(cluster, owner)
         await asyncio.gather(*(delete_job(cluster, name) for name in names))
-        return Removed(jobs=names, ending=await pods_of(cluster, names))
+        return Removed(jobs=names, terminating=await pods_of(cluster, names))
 
     return ask(cfg, clean)
 

@@ -139,7 +139,9 @@ def test_a_check_that_is_not_passed_is_what_is_waited_for() -> None:
         " 2026-01-01T00:01:00Z"
     )
     evicted = thing(("Evicted", "True", "AdmissionCheck", "dws"), admissionChecks=checks)
-    assert read(SUSPENDED, None, evicted).message.startswith("evicted (AdmissionCheck: dws), waits to begin anew; admi")
+    assert read(SUSPENDED, None, evicted).message.startswith(
+        "evicted (AdmissionCheck: dws), waits to start again; admi"
+    )
     admitted = thing(reserved, ("Admitted", "True", "Admitted", ""))
     assert read(SUSPENDED, None, admitted).stage is Stage.SCHEDULING
 

@@ -401,17 +401,17 @@ def test_a_deployment_that_ends_while_it_waits_again_is_charged_what_it_held(
     assert frame["gpu_hours"].sum() == pytest.approx(4, rel=0.05)
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("ends_all", [False, True])
 def test_what_each_attempt_would_meet_again_counts_for_all_of_them(
-    tmp_path: Path, ray_start: driver.RayStart, whole: bool
+    tmp_path: Path, ray_start: driver.RayStart, ends_all: bool
 ) -> None:
     """Where no nodes can be had for any of them, each further try would wait for hours."""
-    told = [Ended(message="no capacity in zone", kind="quota", whole=whole)]
+    told = [Ended(message="no capacity in zone", kind="quota", ends_all=ends_all)]
     rules = driver.Rules(nodes=1, retry=Retry(attempts=2, backoff_s=0.1))
     _, watcher = drive(tmp_path / "r", ray_start, points=3, rules=rules, elsewhere=True, told=told)
-    assert {row["failure_kind"] for row in watcher.rows} == ({"quota"} if whole else {"quota", "not_reached"})
+    assert {row["failure_kind"] for row in watcher.rows} == ({"quota"} if ends_all else {"quota", "not_reached"})
     tries = len({row["deployment_id"] for row in watcher.rows})
-    assert tries == 2 if whole else tries > 2
+    assert tries == 2 if ends_all else tries > 2
 
 
 def test_what_is_told_late_is_charged_the_time_of_the_pod_that_measured_it() -> None:

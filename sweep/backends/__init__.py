@@ -107,14 +107,14 @@ class Ended:
 
     at: when it gave its GPUs back; None is now.
     node: where it was then.
-    whole: each attempt that is left would have met the same end, also where another try may not.
+    ends_all: the cause applies to every attempt that is left, so each of them has used a try.
     """
 
     message: str = ""
     kind: str = "not_reached"
     at: datetime | None = field(default=None, compare=False)
     node: str | None = field(default=None, compare=False)
-    whole: bool = field(default=False, compare=False)
+    ends_all: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ class Backend(Protocol):
         ...
 
     async def cancel(self, deployment_id: str) -> bool:
-        """End a deployment, and return whether it still ends by itself; then nothing of it is left behind."""
+        """End a deployment and leave nothing behind; return whether parts of it are still terminating."""
         ...
 
 

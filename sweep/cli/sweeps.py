@@ -291,8 +291,8 @@ def gc(arguments: list[str]) -> int:
         print(name)
     whose = f"owner {owner}" if owner is not None else f"{cfg.name} ({results.sweep_id})"
     print(f"{len(deleted.jobs)} Jobs of {whose} deleted, with pods and ConfigMaps", file=sys.stderr)
-    if deleted.ending:
-        print(f"{len(deleted.ending)} of the pods still end, and hold their nodes until then", file=sys.stderr)
+    if deleted.terminating:
+        print(f"still terminating, on their nodes until then: {', '.join(deleted.terminating)}", file=sys.stderr)
     return Exit.OK
 
 

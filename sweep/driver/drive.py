@@ -283,7 +283,7 @@ class _Drive:
         names = {member: list(member.carries) for member in self.members}
         names[self.members[0]] += self.lost
         left = dict.fromkeys((name for some in names.values() for name in some), "its worker process does not answer")
-        wanted, ending, until = len(left), 0, time.monotonic() + CANCEL_S
+        wanted, pending, until = len(left), 0, time.monotonic() + CANCEL_S
 
         def ask(member: Member) -> Any:
             return member.actor.cancel.remote(names[member], max(1.0, until - time.monotonic() - ANSWER_AFTER_S))
@@ -295,18 +295,20 @@ class _Drive:
                 if ref not in ready:
                     continue
                 try:
-                    told, still = self.api.get(ref)
+                    told, terminating = self.api.get(ref)
                 except self.api.exceptions.RayError as error:
                     left |= dict.fromkeys(names[member], str(error).strip().splitlines()[-1].strip())
                     time.sleep(TURN_S)
                     asked[member] = ask(member)
                 else:
                     left = {name: why for name, why in left.items() if name not in names[member]} | told
-                    ending += still
+                    pending += terminating
                     del asked[member]
         deleted = wanted - len(left)
         left |= {work.deployment.deployment_id: NOT_TAKEN for work in self.waiting if work.deployment.exists}
-        said = [f"{deleted} deployments were deleted{f', {ending} still end' if ending else ''}"] if deleted else []
+        said = [f"{deleted} deployments were deleted"] if deleted else []
+        if pending:
+            said.append(f"the pods of {pending} are still terminating")
         if left:
             why = next(iter(left.values()))
             said.append(f"{len(left)} deployments may be left ({why}): {GC}")
@@ -389,8 +391,8 @@ class _Drive:
     def _rows_of_the_rest(self, work: Work, event: Ended) -> list[dict[str, Any]]:
         """Return the rows of what a deployment did not come to: stopped, or failed by what ended it.
 
-        A failure that is tried again is the first one's; the others were just not reached. One that is not, or that
-        each would meet again, is all of theirs. What nobody asks for gets no row.
+        A failure that is tried again counts for the first attempt only; the others were not reached. One that is not
+        tried again, or that applies to all, counts for each. Attempts that are no longer wanted get no row.
         """
         left_out = [(attempt, *work.stopped[key]) for key, attempt in work.left.items() if key in work.stopped]
         rows, kind, node = self._skipped(left_out), event.kind, event.node
@@ -401,7 +403,7 @@ class _Drive:
             said = failed(key, kind, f"{ENDED}{why}", _usable(event.at), node)
             rows.append(self._row(work, attempt, said))
             is_tried_again = kind in KINDS and KINDS[kind].policy in (Policy.RETRY_ELSEWHERE, Policy.RETRY_LATER)
-            if is_tried_again and not event.whole:
+            if is_tried_again and not event.ends_all:
                 kind, node = "not_reached", None
         return rows
 

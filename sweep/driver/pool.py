@@ -82,7 +82,7 @@ class Pool:
 
         What creates them ends first: else something would be created after it was deleted.
 
-        Returns why, by name, of each that may be left, and how many of the others still end by themselves.
+        Returns why, by name, each that may be left is, and how many of the others are still terminating.
         """
         until = asyncio.get_running_loop().time() + within_s
         if carrying := [task for task in self._tasks.values() if not task.done()]:
@@ -91,7 +91,7 @@ class Pool:
             await asyncio.wait(carrying, timeout=within_s / 2)
         ends = await asyncio.gather(*(self._end(name, until) for name in names), return_exceptions=True)
         left: dict[str, str] = {}
-        ending = 0
+        terminating = 0
         for name, end in zip(names, ends, strict=True):
             if isinstance(end, TimeoutError):
                 left[name] = f"it could not be ended within {within_s:.0f} s"
@@ -100,13 +100,13 @@ class Pool:
             elif name in self._tasks and not self._tasks[name].done():
                 left[name] = "it is still being created"
             elif end:
-                ending += 1
-        return left, ending
+                terminating += 1
+        return left, terminating
 
     async def _end(self, name: str, until: float) -> bool:
         """End a deployment, and once more: what was asked for by a process that died may be there a moment later.
 
-        Returns whether it still ends by itself.
+        Returns whether parts of it are still terminating.
         """
         async with asyncio.timeout_at(until):
             await self._backend.cancel(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.cluster.fakes import Logs, objects
 from tests.cluster.following import follow, of, planned, with_objects
 from tests.cluster.kit.cluster import Cluster
 from tests.cluster.queues import LEVELS, Queues, condition
+from tests.patience import HANG_S
 
 EXAMPLES = Path(__file__).parents[2] / "charts" / "trtllm-bench" / "examples"
 
@@ -154,7 +156,7 @@ def test_what_a_person_deactivated_tells_the_command_that_undoes_it(
 
     def undo(event: Event) -> bool:
         if isinstance(event, Waiting) and "deactivated by a person" in event.message:
-            command = event.message.partition("this lets it go on: ")[2]
+            command = event.message.partition("this resumes it: ")[2]
             if command not in commands:
                 commands.append(command)
                 cluster.kubectl(*shlex.split(command)[1:])
@@ -182,6 +184,32 @@ def test_a_driver_that_is_killed_takes_over_what_runs_and_what_waits(
         assert "nothing to do" in line.run("run")[1]
     assert [(row["status"], row["attempt"]) for row in line.rows()] == [("ok", 1)] * 4
     assert len(jobs) == 2
+
+
+def test_a_preempted_job_is_charged_for_its_stays_on_nodes_only(
+    cluster: Cluster, namespace: str, queues: Queues, tmp_path: Path
+) -> None:
+    name, stay_s = queues.make(4), 15
+    line = Line(namespace, tmp_path, f"backend.queue={name}", "run.nodes=1", run="20s")
+    higher = {"queue": name, "queuePriorityClass": queues.priority()}
+    above, _ = with_objects(planned(1, sweep_id="22222222"), namespace, run=f"{stay_s}s", **higher)
+    ours = line.deployments()
+    with Logs(cluster, namespace, [*ours, *above], each_s=2.0):
+        began = time.monotonic()
+        process = line.begin("run")
+        cluster.wait("it runs", lambda: "Running" in phases(cluster, namespace))
+        for text in above[0].objects:
+            cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=text)
+        process.communicate(timeout=HANG_S)
+        took_s = time.monotonic() - began
+    rows = line.rows()
+    assert [row["status"] for row in rows] == ["ok"] * 4 and max(row["evictions"] for row in rows) == 1
+    held_s = sum(row["gpu_hours"] for row in rows) * 3600 / 4
+    assert 0 < held_s < took_s - stay_s + 1
+
+
+def phases(cluster: Cluster, namespace: str) -> list[str]:
+    return [pod["status"].get("phase", "") for pod in objects(cluster, namespace, "pods")]
 
 
 def admitted(queues: Queues) -> list[bool]:
@@ -282,7 +310,7 @@ def test_nodes_that_cannot_be_had_end_the_deployment_for_all_its_points(
 
     (events,) = follow(deployments, config, at_once=refuse)
     (ended,) = of(Ended, events)
-    assert (ended.kind, ended.whole) == ("quota", True) and "no capacity in zone" in ended.message
+    assert (ended.kind, ended.ends_all) == ("quota", True) and "no capacity in zone" in ended.message
     assert any("no capacity in zone" in event.message for event in of(Waiting, events))
     assert objects(cluster, namespace, "jobs") == []
 

@@ -77,12 +77,12 @@ def test_what_still_ends_is_told_when_it_is_deleted(
     process.terminate()
     process.communicate()
     _, first = line.run("gc")
-    assert "1 Jobs of smoke" in first and "1 of the pods still end, and hold their nodes until then" in first
+    assert "1 Jobs of smoke" in first and "still terminating, on their nodes until then: sweep-" in first
     _, second = line.run("gc")
-    assert "0 Jobs of smoke" in second and "1 of the pods still end" in second
+    assert "0 Jobs of smoke" in second and "still terminating" in second
     stopped.start()
     cluster.wait("all is gone", lambda: not objects(cluster, namespace, "pods") and not queues.workloads())
-    assert "still end" not in line.run("gc")[1]
+    assert "still terminating" not in line.run("gc")[1]
 
 
 def _phases(cluster: Cluster, namespace: str) -> list[str]:
@@ -125,7 +125,7 @@ def test_a_job_that_is_given_up_for_good_ends(cluster: Cluster, namespace: str, 
     deployments, config = with_objects(planned(2), namespace, queue=queues.make(4), podAnnotations=notes)
     (events,) = follow(deployments, config)
     (ended,) = of(Ended, events)
-    assert (ended.kind, ended.whole) == ("evicted", True)
+    assert (ended.kind, ended.ends_all) == ("evicted", True)
     assert "DeactivatedDueToRequeuingLimitExceeded" in ended.message
     assert objects(cluster, namespace, "jobs") == []
 

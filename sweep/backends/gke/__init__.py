@@ -103,7 +103,7 @@ class Gke:
         await delete_job(cluster, name)
         try:
             return bool(await pods_of(cluster, [name], patience_s=0))
-        except ClusterError:  # it is deleted all the same
+        except ClusterError:  # the Job is deleted all the same
             return False
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@
      Workload          QuotaReserved False                              with Kueue's message
      Workload          QuotaReserved True, a check not Ready            with the check's state: DWS looks for nodes
      Workload          Admitted True                                    SCHEDULING
-     Workload          Evicted True                                     evicted (why), waits to begin anew
+     Workload          Evicted True                                     evicted (why), waits to start again
      Workload          Evicted DeactivatedDueTo..., not active          the end: it never runs again, and never fails
      Workload          not active otherwise                             a person did that, and only one can undo it
      Workload          none                                             BROKEN after a while: Kueue is not there, or
@@ -47,8 +47,8 @@ BROKEN_REASONS = frozenset(
 NO_CLAIM = "persistentvolumeclaim"
 """In the scheduler's words about a claim that is not there, or not bound."""
 NEVER_AGAIN = "DeactivatedDueTo"
-"""How the reasons begin for which Kueue itself deactivates a Workload, which nothing undoes: its execution time or its
-requeuings are used up, an admission check was rejected."""
+"""The start of each reason for which Kueue itself deactivates a Workload for good: its execution time or its requeuings
+are used up, or an admission check was rejected."""
 UNNOTICED = (
     "its queue has not taken notice: Kueue is not there, its WorkloadPriorityClass does not exist, or its namespace is"
     " not one that Kueue manages"
@@ -121,9 +121,9 @@ def lives_on(job: Object | None) -> bool:
 
 
 def fits_no_other_node(standing: Standing) -> bool:
-    """Say whether each node is one that a deployment avoids, by the scheduler's words or, with a topology, by Kueue's.
+    """Say whether a deployment avoids every node, as the scheduler reports or, with a topology, Kueue.
 
-    A node that is only busy, or cordoned, will do later.
+    A node that is only busy or cordoned may be used later.
     """
     if standing.stage is Stage.SCHEDULING:
         return "node affinity" in standing.message and "Insufficient" not in standing.message
@@ -133,8 +133,8 @@ def fits_no_other_node(standing: Standing) -> bool:
     if total is None:
         return False
     of_other_labels, avoided = (re.search(rf"\b{why}: (\d+)", total[2]) for why in ("nodeSelector", "affinity"))
-    found = sum(int(count[1]) for count in (of_other_labels, avoided) if count is not None)
-    return avoided is not None and found == int(total[1])
+    excluded = sum(int(count[1]) for count in (of_other_labels, avoided) if count is not None)
+    return avoided is not None and excluded == int(total[1])
 
 
 def seconds_to_start(job: Object | None, pod: Object | None) -> dict[str, float]:
@@ -202,36 +202,36 @@ def _end_of(job: Object | None, workload: Object | None) -> tuple[bool, str]:
 
 
 def _in_queue(workload: Object | None) -> Standing:
-    """Return where a Job stands that its queue holds back."""
+    """Return where a Job stands that is suspended by its queue."""
     if workload is None:
         return Standing(stage=Stage.QUEUED, message=UNNOTICED, broken=True)
     if field(workload, "spec", "active") is False:
         name, namespace = text(workload, "metadata", "name"), text(workload, "metadata", "namespace")
         undo = f"""kubectl patch workload {name} -n {namespace} --type merge -p '{{"spec":{{"active":true}}}}'"""
-        return Standing(stage=Stage.QUEUED, message=f"deactivated by a person; this lets it go on: {undo}")
+        return Standing(stage=Stage.QUEUED, message=f"deactivated by a person; this resumes it: {undo}")
     if _is(workload, "Evicted"):
-        told = f"evicted ({_said(condition_of(workload, 'Evicted'))}), waits to begin anew"
-        return Standing(stage=Stage.QUEUED, message="; ".join([told, *_checks(workload)]))
+        message = f"evicted ({_said(condition_of(workload, 'Evicted'))}), waits to start again"
+        return Standing(stage=Stage.QUEUED, message="; ".join([message, *_checks(workload)]))
     if not _is(workload, "QuotaReserved"):
-        told = text(condition_of(workload, "QuotaReserved"), "message") or "waits for quota"
-        return Standing(stage=Stage.QUEUED, message=told)
+        message = text(condition_of(workload, "QuotaReserved"), "message") or "waits for quota"
+        return Standing(stage=Stage.QUEUED, message=message)
     if _is(workload, "Admitted"):
         return Standing(stage=Stage.SCHEDULING, message="admitted, no pod yet")
-    told = "; ".join(_checks(workload)) or "has its quota, is not admitted yet"
-    return Standing(stage=Stage.QUEUED, message=told)
+    message = "; ".join(_checks(workload)) or "has its quota, but is not admitted yet"
+    return Standing(stage=Stage.QUEUED, message=message)
 
 
 def _checks(workload: Object) -> list[str]:
-    """Return what is to be known of admission checks that are not passed, and of what was tried before."""
-    found = []
+    """Return a line for each admission check that has not passed, and one for earlier attempts."""
+    lines = []
     for check in mappings(workload, "status", "admissionChecks"):
         if (state := text(check, "state")) != "Ready":
-            said = " ".join(text(check, "message").split())
-            found.append(f"admission check {text(check, 'name')}: {state}" + (f" ({said})" if said else ""))
+            reason = " ".join(text(check, "message").split())
+            lines.append(f"admission check {text(check, 'name')}: {state}" + (f" ({reason})" if reason else ""))
     requeued = mapping(workload, "status", "requeueState")
     if again := text(requeued, "requeueAt"):
-        found.append(f"tried {count(requeued, 'count') or 0} times, again at {again}")
-    return found
+        lines.append(f"tried {count(requeued, 'count') or 0} times, again at {again}")
+    return lines
 
 
 # ------------------------------------------------------------------------------------------------------------ the pod

@@ -54,11 +54,11 @@ UNREAD_S = 600.0
 LOST_LOG_S = 60.0
 """The same for the log of a pod whose node is lost."""
 LATE_LOG_S = 10.0
-"""After so long the log of a pod that ended well and lacks results is read once more: its end may have come late."""
+"""How long to wait before reading once more the log of a pod that succeeded and lacks results: its end may be late."""
 PODLESS_S = 30.0
 """How often it is asked why a Job has no pod."""
 NOTICE_S = 10.0
-"""So long a queue may take to notice a Job before anybody is told that it does not."""
+"""How long a queue may take to notice a Job before the delay is reported."""
 GLANCE_S = 5.0
 """How often the clock is looked at while nothing happens."""
 
@@ -372,11 +372,11 @@ class Course:
     async def _finish(self, standing: Standing) -> AsyncIterator[Event]:
         """Read what is missing from the log and the volume; tell of the rest that it has no result, and why."""
         is_whole = False
-        for reading in range(3):
+        for reading in range(3):  # what follows the last line; then all of it; then, where its end may be late, again
             if self._log is None or not self._left or (reading and not is_whole):
                 break
             if reading == 2:
-                if standing.exit_code != 0 or self._left <= self._passed_over or self._sight.volume is not None:
+                if not self._may_be_late(standing):
                     break
                 yield Waiting(stage=Stage.MEASURING, message="its log lacks results; it is read once more")
                 await asyncio.sleep(LATE_LOG_S)
@@ -434,8 +434,13 @@ class Course:
         elif self._no_other_node:
             yield Ended(message=standing.message, kind="no_other_node", at=at)
         else:
-            is_whole = standing.message.startswith(conditions.NEVER_AGAIN)
-            yield Ended(message=found.message, kind=found.kind, at=at, node=standing.node, whole=is_whole)
+            ends_all = standing.message.startswith(conditions.NEVER_AGAIN)
+            yield Ended(message=found.message, kind=found.kind, at=at, node=standing.node, ends_all=ends_all)
+
+    def _may_be_late(self, standing: Standing) -> bool:
+        """Say whether results that the log lacks may still come, and can be had nowhere else."""
+        is_missing = not self._left <= self._passed_over
+        return standing.exit_code == 0 and is_missing and self._sight.volume is None
 
     async def _read_volume(self, volume: Volume, patience_s: float) -> AsyncIterator[Event]:
         """Tell what the volume has of what is left; where it cannot be read for so long, nobody knows what it has."""
