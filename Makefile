@@ -63,7 +63,7 @@ browser-test: dev  ## tests of the HTML page in headless Chromium, which is inst
 	tests/browser/install.sh
 	CI=true $(PY) -m pytest tests/browser
 
-cluster-build:  ## build what cluster-test needs with Go, at low priority (12 minutes the first time, on two cores)
+cluster-build:  ## build what cluster-test needs with Go, at low priority
 	nice -n 19 tests/cluster/kit/build.sh
 
 cluster-test: dev  ## tests against a real Kubernetes control plane, Kueue and node; builds them where cluster-build did not

@@ -53,7 +53,7 @@ def binaries() -> Path:
     folder = Path(said or subprocess.check_output([KIT / "build.sh", "--where"], text=True, timeout=HANG_S).strip())
     absent = [program for program in PROGRAMS if not (folder / program).exists()]
     if absent:
-        missing(f"{', '.join(absent)} not in {folder}: make cluster-build builds them (Go, 12 minutes)")
+        missing(f"{', '.join(absent)} not in {folder}: make cluster-build builds them (Go)")
     if shutil.which("kubectl") is None or shutil.which("openssl") is None:
         missing("kubectl or openssl is not installed")
     os.environ["CONTROL_PLANE_BIN"] = str(folder)
